@@ -1,0 +1,43 @@
+"""What all tests share: a repeatable environment, real data where there are any, `peers`."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # figures without a screen
+os.environ.pop("KISO_LANG", None)  # tests compare English text unless they choose otherwise
+
+# Busy machines pause for seconds at times, so no deadline for one example; under CI the same
+# examples every time, so that a red run means a changed program.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@cache
+def asks_for_torch(path: Path) -> bool:
+    """Whether a test file compares with PyTorch."""
+    return 'importorskip("torch' in path.read_text("utf-8")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests in files that ask for PyTorch, so that `-m peers` finds them all."""
+    for item in items:
+        if asks_for_torch(item.path):
+            item.add_marker(pytest.mark.peers)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data sets: `KISO_DATA`, else ../shared/data; skips without."""
+    folder = Path(os.environ.get("KISO_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real data here: neither KISO_DATA nor ../shared/data names a folder")
+    return folder
