@@ -1,0 +1,186 @@
+"""Tracing: run a Python function once on stand-ins for its arrays and note every op.
+
+The stand-in is `Var`, the value of interpreter level 1: it knows shape and type but no numbers.
+Whatever Python code composed the ops (branches on shapes, loops over layers, the autograd tape,
+an optimizer) has run once and is gone; what remains is a `Graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from kiso.compiler.graph import Graph, Node, Spec, output_specs, run, verify
+from kiso.errors import GraphError
+from kiso.ops.op import Array, Op, as_array
+from kiso.ops.operators import Operators
+
+__all__ = ["Traced", "Var", "flatten_tree", "trace", "unflatten_tree"]
+
+
+class Builder:
+    """A graph under construction."""
+
+    def __init__(self) -> None:
+        self.specs: list[Spec] = []
+        self.inputs: list[int] = []
+        self.constants: dict[int, Array] = {}
+        self.nodes: list[Node] = []
+        self.known: dict[tuple[Any, ...], int] = {}  # constants by type and bytes
+        self.open = True
+
+    def new(self, spec: Spec) -> Var:
+        """A new numbered value."""
+        self.specs.append(spec)
+        return Var(self, len(self.specs) - 1, spec)
+
+    def number(self, x: Any) -> int:
+        """Number of an input of a node; arrays become constants of the graph."""
+        if isinstance(x, Var):
+            if x.builder is not self:
+                raise GraphError("a value of another trace was used here; a traced function must "
+                                 "get all its inputs as arguments.")
+            return x.number
+        array = as_array(x)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self.known:
+            n = self.new(Spec(array.shape, array.dtype)).number
+            self.constants[n] = array
+            self.known[key] = n
+        return self.known[key]
+
+    def graph(self, outputs: list[int]) -> Graph:
+        """The finished, verified graph."""
+        self.open = False
+        return verify(Graph(tuple(self.specs), tuple(self.inputs), self.constants,
+                            tuple(self.nodes), tuple(outputs)))
+
+
+class Tracer:
+    """The interpreter of level 1: note the op instead of computing it."""
+
+    level = 1
+
+    @staticmethod
+    def apply(op: Op, *xs: Any) -> Any:
+        """Append a node; returns Vars of the shapes that the op's shape rule gives."""
+        builder = next(x.builder for x in xs if isinstance(x, Var))
+        if not builder.open:
+            raise GraphError("a traced value was used after its trace had ended; return it from "
+                             "the traced function instead of storing it elsewhere.")
+        numbers = tuple(builder.number(x) for x in xs)
+        specs = output_specs(op, [builder.specs[n] for n in numbers])
+        ys = tuple(builder.new(spec) for spec in specs)
+        builder.nodes.append(Node(op, numbers, tuple(y.number for y in ys)))
+        return ys if op.outputs > 1 else ys[0]
+
+
+class Var(Operators):
+    """Stand-in for an array during tracing: shape and type, no numbers."""
+
+    kiso_interpreter = Tracer
+
+    def __init__(self, builder: Builder, number: int, spec: Spec):
+        self.builder = builder
+        self.number = number
+        self.spec = spec
+        self.shape = spec.shape
+        self.dtype = spec.dtype
+
+    def _no_value(self) -> NoReturn:
+        raise GraphError(f"the value of {self!r} is not known while tracing; a branch on values "
+                         "cannot be traced: use ops.where, or branch on shapes and options.")
+
+    def __bool__(self) -> bool:
+        self._no_value()
+
+    def __float__(self) -> float:
+        self._no_value()
+
+    def __int__(self) -> int:
+        self._no_value()
+
+    def __index__(self) -> int:
+        self._no_value()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._no_value()
+
+    def __repr__(self) -> str:
+        return f"%{self.number}: {self.spec}"
+
+
+def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
+    """Leaves of nested dicts, lists and tuples in order, and the structure without them."""
+    kind: Any = type(tree)  # pyright: ignore[reportUnknownVariableType]
+    if kind is dict:
+        parts = [flatten_tree(v) for v in tree.values()]
+        structure: Any = ("dict", tuple(tree), tuple(s for _, s in parts))
+    elif kind in (list, tuple):
+        parts = [flatten_tree(v) for v in tree]
+        structure = (kind.__name__, None, tuple(s for _, s in parts))
+    elif tree is None:
+        return [], None
+    else:
+        return [tree], "leaf"
+    return [leaf for leaves, _ in parts for leaf in leaves], structure
+
+
+def unflatten_tree(structure: Any, leaves: list[Any]) -> Any:
+    """The inverse of `flatten_tree`; takes its leaves from the front of the list."""
+    if structure is None:
+        return None
+    if structure == "leaf":
+        return leaves.pop(0)
+    kind, keys, parts = structure
+    values = [unflatten_tree(part, leaves) for part in parts]
+    if kind == "dict":
+        return dict(zip(keys, values, strict=True))
+    return values if kind == "list" else tuple(values)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A graph together with the shapes of the Python trees that go in and come out."""
+
+    graph: Graph
+    arguments: Any
+    results: Any
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the graph in the NumPy interpreter on arguments of the traced structure."""
+        leaves, structure = flatten_tree(args)
+        if structure != self.arguments:
+            raise GraphError("the arguments are nested differently from those that were traced.")
+        return unflatten_tree(self.results, run(self.graph, *map(as_array, leaves)))
+
+    def __str__(self) -> str:
+        return str(self.graph)
+
+
+def trace(f: Callable[..., Any], *args: Any) -> Traced:
+    """Record f as a graph for arguments of these shapes and types.
+
+    Arguments and results are arrays, or dicts, lists and tuples of them, nested at will.
+
+    Errors: GraphError if f branches on values, or returns something that is no array.
+    """
+    leaves, arguments = flatten_tree(args)
+    builder = Builder()
+    stand_ins: list[Any] = []
+    for leaf in map(as_array, leaves):
+        var = builder.new(Spec(leaf.shape, leaf.dtype))
+        builder.inputs.append(var.number)
+        stand_ins.append(var)
+    try:
+        ys, results = flatten_tree(f(*unflatten_tree(arguments, stand_ins)))
+        for y in ys:
+            if not isinstance(y, Var | np.ndarray | np.generic | int | float):
+                raise GraphError(f"the traced function returned a {type(y).__name__}; expected "
+                                 "arrays (for a Tensor return its .data).")
+        return Traced(builder.graph([builder.number(y) for y in ys]), arguments, results)
+    finally:
+        builder.open = False

@@ -1,0 +1,149 @@
+"""One suite for every op of the textbook, driven by the samples that each op carries."""
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+
+import kiso.ops
+from kiso.autograd import Tensor, grad, gradcheck
+from kiso.compiler import trace
+from kiso.errors import GradientError
+from kiso.ops.op import REGISTRY
+
+REFERENCES = {}
+for module in pkgutil.iter_modules(__import__("tests.ops", fromlist=["ops"]).__path__):
+    if module.name.startswith("ref_"):
+        REFERENCES |= importlib.import_module(f"tests.ops.{module.name}").REFERENCES
+
+CASES = [pytest.param(cls, i, id=f"{name}-{sample!r}")
+         for name, cls in sorted(REGISTRY.items()) for i, sample in enumerate(cls.samples)]
+
+
+def case(cls, i):
+    sample = cls.samples[i]
+    return cls(**sample.attributes), sample
+
+
+def parts(y):
+    return y if isinstance(y, tuple) else (y,)
+
+
+def floats(arrays):
+    return [a for a in arrays if a.dtype.kind == "f"]
+
+
+def test_every_op_module_is_part_of_the_package():
+    for module in pkgutil.iter_modules(kiso.ops.__path__):
+        importlib.import_module(f"kiso.ops.{module.name}")
+    assert set(REGISTRY) <= set(kiso.ops.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_op_has_samples_reference_and_words(name):
+    cls = REGISTRY[name]
+    assert len(cls.samples) > 0, f"{name} has no samples"
+    assert name in REFERENCES, f"{name} has no reference value in tests/ops/ref_*.py"
+    assert inspect.getdoc(cls) != inspect.getdoc(kiso.ops.Op), f"{name} has no docstring"
+
+
+def test_no_reference_without_op():
+    assert set(REFERENCES) == set(REGISTRY)
+
+
+@pytest.mark.parametrize("cls, i", CASES)
+def test_value(cls, i):
+    op, sample = case(cls, i)
+    arrays = sample.arrays()
+    for y, expected in zip(parts(op(*arrays)), parts(REFERENCES[cls.__name__](op, arrays)),
+                           strict=True):
+        tolerance = 1e-6 if y.dtype == np.float32 else 1e-10
+        np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("float_type", ["float32", "float64"])
+@pytest.mark.parametrize("cls, i", CASES)
+def test_shape_and_type_rules(cls, i, float_type):
+    op, sample = case(cls, i)
+    arrays = sample.arrays(float_type=float_type)
+    ys = parts(op(*arrays))
+    shapes = op.shape(*(a.shape for a in arrays))
+    dtypes = op.dtype(*(a.dtype for a in arrays))
+    if op.outputs == 1:
+        shapes, dtypes = (shapes,), (dtypes,)
+    assert [y.shape for y in ys] == [tuple(s) for s in shapes]
+    assert [y.dtype for y in ys] == [np.dtype(d) for d in dtypes]
+
+
+@pytest.mark.parametrize("cls, i", CASES)
+def test_inputs_stay_untouched(cls, i):
+    op, sample = case(cls, i)
+    arrays = sample.arrays()
+    for a in arrays:
+        a.flags.writeable = False
+    first = [y.copy() for y in parts(op(*arrays))]
+    for a, b in zip(first, parts(op(*arrays)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("cls, i", CASES)
+def test_gradient(cls, i):
+    op, sample = case(cls, i)
+    arrays = sample.arrays()
+    if not floats(arrays) or not floats(parts(op(*arrays))):
+        xs = tuple(Tensor(a) for a in arrays)
+        assert not any(p.requires_grad for p in parts(op(*xs)))
+        return
+    try:
+        reports = gradcheck(op, *arrays)
+    except GradientError as error:
+        assert "does not depend" not in str(error)
+        raise
+    assert reports
+
+
+@pytest.mark.parametrize("cls, i", CASES)
+def test_gradient_of_gradient(cls, i):
+    """The backward rule is itself made of ops with right gradients."""
+    op, sample = case(cls, i)
+    arrays = sample.arrays()
+    wanted = [k for k, a in enumerate(arrays) if a.dtype.kind == "f"]
+    if not wanted or not floats(parts(op(*arrays))):
+        pytest.skip("no gradient")
+
+    def slope(*xs):
+        xs = [Tensor(x.data, requires_grad=True) if x.node is None and k in wanted
+              and not x.requires_grad else x for k, x in enumerate(xs)]
+        total = 0
+        for y in parts(op(*xs)):
+            if y.dtype.kind == "f":
+                weights = np.linspace(0.5, 1.5, y.size).reshape(y.shape)
+                total = total + (y * y * weights).sum()
+        return [g for g in grad(total, [xs[k] for k in wanted], create_graph=True)
+                if g.requires_grad]
+
+    if not slope(*[Tensor(a, requires_grad=k in wanted) for k, a in enumerate(arrays)]):
+        pytest.skip("piecewise constant gradient")
+    gradcheck(slope, *arrays, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("cls, i", CASES)
+def test_traced_equals_eager_with_gradients(cls, i):
+    op, sample = case(cls, i)
+    arrays = sample.arrays(float_type="float32")
+    wanted = [k for k, a in enumerate(arrays) if a.dtype.kind == "f"]
+
+    def f(*xs):
+        xs = [Tensor(x, requires_grad=k in wanted) for k, x in enumerate(xs)]
+        ys = parts(op(*xs))
+        smooth = [y for y in ys if y.dtype.kind == "f" and y.requires_grad]
+        gs = grad(sum((y * y).sum() for y in smooth), [xs[k] for k in wanted]) if smooth else []
+        return [v.data for v in (*ys, *gs)]
+
+    traced = trace(f, *arrays)
+    assert str(traced).startswith("graph(")
+    for a, b in zip(traced(*arrays), f(*arrays), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
