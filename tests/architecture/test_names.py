@@ -31,7 +31,7 @@ def states_all(source: Source) -> bool:
 def unexplained(source: Source, module: ModuleType) -> list[str]:
     """Names of `__all__` that do not exist, or classes and functions without a docstring."""
     bad = [] if ast.get_docstring(source.tree) else [f"{source.path}: no docstring"]
-    # Read from the source where possible: dataclasses and subclasses show a docstring not their own.
+    # Read from the source where possible: a subclass shows its parent's docstring as its own.
     written = {
         node.name: ast.get_docstring(node)
         for node in source.tree.body
