@@ -173,7 +173,7 @@ class Cast(Unary):
 class Maximum(Op):
     """y = max(a, b) elementwise; the larger input takes the gradient (a where they are equal)."""
 
-    samples = (Sample((2, 3), (2, 3)), Sample((2, 1, 3), (4, 1)))
+    samples = (Sample((2, 3), Draw(2, 3, low=-1.7, high=1.8)), Sample((2, 1, 3), (4, 1)))
 
     def shape(self, a: Shape, b: Shape) -> Shape:
         return broadcast_shapes("maximum", a, b)
@@ -190,7 +190,7 @@ class Maximum(Op):
 class Minimum(Op):
     """y = min(a, b) elementwise; the smaller input takes the gradient (a where they are equal)."""
 
-    samples = (Sample((2, 3), (2, 3)), Sample((2, 1, 3), (4, 1)))
+    samples = (Sample((2, 3), Draw(2, 3, low=-1.7, high=1.8)), Sample((2, 1, 3), (4, 1)))
 
     def shape(self, a: Shape, b: Shape) -> Shape:
         return broadcast_shapes("minimum", a, b)

@@ -71,6 +71,7 @@ class Op:
     """Base of all ops. Subclasses become frozen, keyword-only dataclasses by themselves."""
 
     outputs: ClassVar[int] = 1  # how many arrays forward returns (a tuple when more than one)
+    fixed: ClassVar[tuple[int, ...]] = ()  # float inputs without gradient, by position
     samples: ClassVar[Sequence[Sample]] = ()  # inputs and attributes that the test suite runs
 
     def __init_subclass__(cls, abstract: bool = False) -> None:

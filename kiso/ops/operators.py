@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kiso.ops import arithmetic, compare, elementwise, matmul, reduce, shape
+from kiso.ops import arithmetic, compare, elementwise, reduce, shape
+from kiso.ops.matmul import matmul
 from kiso.ops.op import Shape
 
 __all__ = ["Operators"]
@@ -73,10 +74,10 @@ class Operators:
         return elementwise.abs(self)
 
     def __matmul__(self, other: Any) -> Any:
-        return matmul.matmul(self, other)
+        return matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Any:
-        return matmul.matmul(other, self)
+        return matmul(other, self)
 
     def __lt__(self, other: Any) -> Any:
         return compare.less(self, other)

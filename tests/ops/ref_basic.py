@@ -84,7 +84,7 @@ def padded(op, arrays):
 def take(op, arrays):
     x, index = arrays
     rows = [np.moveaxis(x, op.axis, 0)[i] for i in index.flat]
-    y = np.array(rows).reshape(*index.shape, *np.delete(x.shape, op.axis))
+    y = np.array(rows).reshape((*index.shape, *x.shape[:op.axis], *x.shape[op.axis + 1:]))
     return np.moveaxis(y, range(index.ndim), range(op.axis, op.axis + index.ndim))
 
 
