@@ -58,7 +58,7 @@ def _floats(words: tuple[Array, ...], count: int) -> Array:
     for lane, word in enumerate(words):
         bits[..., lane] = word
     bits = bits.reshape(*lead, blocks * 4)[..., :count]  # the last block may be used in part
-    return (bits >> 8) * np.float32(2.0**-24)
+    return (bits >> 8).astype(np.float32) * np.float32(2.0**-24)
 
 
 def _need_key(name: str, key: Shape) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -66,6 +67,7 @@ class AffineSample(Op):
     Source: Jaderberg et al., "Spatial Transformer Networks" (2015), equation 5.
     """
 
+    fixed: ClassVar[tuple[int, ...]] = (1,)  # float inputs that are given, not learned
     fill: float | None = 0.0
     samples = (
         Sample((2, 3, 5, 4), _THETA),
@@ -100,6 +102,7 @@ class AffineSampleGrad(Op):
     `edge`: positions outside were read from the edge.
     """
 
+    fixed: ClassVar[tuple[int, ...]] = (1,)  # float inputs that are given, not learned
     edge: bool = False
     samples = (
         Sample((2, 3, 5, 4), _THETA),
