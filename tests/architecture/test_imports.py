@@ -47,7 +47,7 @@ HEAVY = {"matplotlib", "PIL", "sklearn", "scipy", "jinja2", "rich", "typer", "po
 
 LOADERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 EXECUTES = {"eval", "exec", "compile", "__import__"}
-UNPICKLER = "kiso/data/cifar.py"  # the one place: an Unpickler that refuses everything but arrays
+UNPICKLER = "kiso/data/sources/pickles.py"  # the one place: refuses everything but arrays
 
 
 def wrong_directions(files: list[Source]) -> list[str]:
