@@ -36,7 +36,7 @@ Padding: TypeAlias = int | str | Sequence[int] | Sequence[tuple[int, int]]  # wh
 # Sizes and normal forms
 
 def _spread(value: Any, times: int) -> tuple[Any, ...]:
-    return (value,) * times if isinstance(value, int | np.integer) else tuple(value)
+    return tuple(value) if hasattr(value, "__iter__") else (value,) * times
 
 
 def per_axis(name: str, value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -64,7 +64,8 @@ def padding_pairs(padding: Padding, spatial: Shape, kernel: Shape, stride: Shape
         return tuple((n // 2, n - n // 2) for n in totals)
     given: Any = () if isinstance(padding, str) else _spread(padding, ndim)
     listed: list[tuple[int, ...]] = [_spread(p, 2) for p in given]
-    if len(listed) != ndim or any(len(p) != 2 or min(p) < 0 for p in listed):
+    if len(listed) != ndim or any(len(p) != 2 for p in listed) or any(
+            n != int(n) or n < 0 for p in listed for n in p):
         raise ShapeError(f"padding = {padding!r}: expected a number >= 0, {ndim} of them (one for "
                          f"each spatial axis), {ndim} pairs (before, after), 'same' or 'valid'.")
     return tuple((int(before), int(after)) for before, after in listed)
