@@ -1,0 +1,101 @@
+"""Scaling to mean 0 and standard deviation 1 with the training split's statistics.
+
+x' = (x - mean) / std, per channel of images or column of tables; regression targets likewise. The
+statistics are part of the run, so that validation, test and new data are scaled in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kiso.data.dataset import Dataset
+from kiso.errors import DataError
+from kiso.text import tr
+
+__all__ = ["Normalizer"]
+
+Stats = npt.NDArray[np.float32]  # broadcastable over the samples: (1, C, 1, 1), (1, D) or (1, K)
+
+
+def _histograms(x: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How often each of the 256 values occurs in each channel (C, 256): exact, in little memory."""
+    found = np.zeros((x.shape[1], 256), np.int64)
+    for start in range(0, len(x), 2048):
+        for channel in range(x.shape[1]):
+            part = x[start:start + 2048, channel].ravel()
+            found[channel] += np.bincount(part, minlength=256)
+    return found
+
+
+def _image_stats(x: npt.NDArray[np.uint8]) -> tuple[Stats, Stats]:
+    found = _histograms(x)  # (C, 256)
+    values, total = np.arange(256.0), found.sum(1)
+    mean = found @ values / total
+    var = (found * (values - mean[:, None]) ** 2).sum(1) / total
+    shape = (1, len(mean), 1, 1)
+    return mean.reshape(shape).astype(np.float32), _spread(np.sqrt(var)).reshape(shape)
+
+
+def _column_stats(x: npt.NDArray[Any]) -> tuple[Stats, Stats]:
+    wide = x.astype(np.float64)
+    mean, std = wide.mean(0, keepdims=True), wide.std(0, keepdims=True)
+    std[std < 1e-6 * np.abs(mean)] = 0  # a constant column, but for rounding
+    return mean.astype(np.float32), _spread(std)
+
+
+def _spread(std: npt.NDArray[np.float64]) -> Stats:
+    """A constant channel or column is only shifted, never divided by 0."""
+    return np.where(std == 0, 1, std).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Normalizer:
+    """mean and std of inputs (in the units of x: 0 ... 255 for images) and regression targets."""
+
+    mean: Stats
+    std: Stats
+    y_mean: Stats | None = None
+    y_std: Stats | None = None
+
+    @classmethod
+    def fit(cls, train: Dataset) -> Normalizer:
+        """Statistics of the training split. Errors: DataError when it is empty."""
+        if len(train) == 0:
+            raise DataError(tr("the training split is empty: there is nothing to learn from."))
+        mean, std = _image_stats(train.x) if train.kind == "image" else _column_stats(train.x)
+        if train.task == "classification":
+            return cls(mean, std)
+        return cls(mean, std, *_column_stats(train.y))
+
+    def apply(self, x: Any) -> Any:
+        """Scaled inputs, float32; x may be an array, a Tensor or a traced value."""
+        from kiso import ops
+
+        return (ops.cast(x, "float32") - self.mean) / self.std
+
+    def apply_target(self, y: Any) -> Any:
+        """Scaled regression targets; class numbers stay as they are."""
+        return y if self.y_mean is None else (y - self.y_mean) / self.y_std
+
+    def restore_target(self, y: Any) -> Any:
+        """Undo `apply_target`: predictions in the target's own units."""
+        return y if self.y_mean is None else y * self.y_std + self.y_mean
+
+    def to_json(self) -> dict[str, Any]:
+        """A record that `from_json` reads back exactly."""
+        fields = {"mean": self.mean, "std": self.std, "y_mean": self.y_mean, "y_std": self.y_std}
+        return {name: None if v is None else {"shape": list(v.shape), "values": v.ravel().tolist()}
+                for name, v in fields.items()}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Normalizer:
+        """The normalizer of a record."""
+        read = {name: None if v is None else np.array(v["values"], np.float32).reshape(v["shape"])
+                for name, v in record.items()}
+        mean, std = read["mean"], read["std"]
+        assert mean is not None and std is not None
+        return cls(mean, std, read["y_mean"], read["y_std"])
