@@ -3,8 +3,8 @@
 First stage of the pipeline; `train` takes its batches from here. Reading order: load.py (the
 entrance), places.py and download.py (finding), sources/ (one file for each form), images.py and
 pictures.py (pictures), table.py and dates.py (tables), split.py, duplicates.py and assemble.py
-(dealing), dataset.py (the result), normalizer.py (scaling), augment.py (changes to training pictures), encoders.py (new data for
-prediction).
+(dealing), dataset.py (the result), normalizer.py (scaling), augment.py (changes to training
+pictures), encoders.py (new data for prediction).
 """
 
 from kiso.data.augment import Augment
