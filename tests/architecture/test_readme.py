@@ -107,6 +107,7 @@ CASES = {
     f"{KISO} train --epochs 10 --seed 0 --out runs/digits": Case(prints="report"),
     f"{KISO} evaluate runs/digits": Case(prints="(?i)accuracy"),
     f"{KISO} resume runs/digits": Case(),
+    f"{KISO} report runs/digits --lang ja": Case(prints="report"),
     f"{MNIST} --epochs 10": Case(needs=mnist, prints="report"),
     f"{KISO} train photos/ --size 32 --epochs 5 --out runs/photos": Case(needs=photos),
     f"{KISO} predict runs/photos new/*.jpg": Case(prints="cat|dog|human"),
