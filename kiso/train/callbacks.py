@@ -23,6 +23,7 @@ class Context:
     task: str  # "classification" or "regression"
     folder: Path | None  # where the run is stored
     parameters: int  # trainable numbers
+    setup: Any = None  # the Setup: splits, model text, optimizer, schedule, ...
     epoch: int = 0  # epochs finished
     step: int = 0  # steps finished since the start of the run
     step_in_epoch: int = 0

@@ -1,0 +1,72 @@
+"""When numbers stop being numbers: find the first layer where it happened, and say what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kiso import nn
+from kiso.autograd import value_and_grad
+from kiso.errors import DivergedError
+from kiso.text import tr
+from kiso.train.setup import Setup
+from kiso.train.step import raw
+
+__all__ = ["diverged"]
+
+
+def _finite(value: Any) -> bool:
+    return bool(np.isfinite(raw(value)).all())
+
+
+def first_bad_layer(model: nn.Module, run: Callable[[], None]) -> str:
+    """Name of the first layer whose output holds NaN or infinity while `run()` calls the model."""
+    names = {id(layer): name for name, layer in model.named_modules()}
+    found: list[str] = []
+
+    def after(layer: nn.Module, inputs: tuple[Any, ...], y: Any) -> None:
+        parts: tuple[Any, ...] = y if isinstance(y, tuple) else (y,)
+        if not found and not all(_finite(part) for part in parts):
+            found.append(f"{names.get(id(layer), '')} {type(layer).__name__}".strip())
+
+    with nn.watch(after=after):
+        run()
+    return found[0] if found else ""
+
+
+def diverged(setup: Setup, state: dict[str, Any], batch: dict[str, Any], step: int,
+             loss: float) -> DivergedError:
+    """Repeat the step that went wrong, eagerly, and describe where it did."""
+    model = setup.step.model
+    gradients: dict[str, Any] = {}
+
+    def run() -> None:
+        with np.errstate(all="ignore"):
+            x = setup.step.normalizer.apply(batch["x"])
+            if setup.step.augment is not None:
+                x = setup.step.augment.apply(x, batch["epoch_key"], batch["rows"])
+
+            def forward(params: dict[str, Any]) -> tuple[Any, None]:
+                y, _ = nn.functional_call(model, params, state["buffers"], x, key=batch["key"],
+                                          training=True)
+                return setup.step.losses(y, batch["y"]).mean(), None
+            gradients.update(value_and_grad(forward, state["params"])[1])
+
+    bad_weights = [name for name, value in state["params"].items() if not _finite(value)]
+    layer = first_bad_layer(model, run)
+    bad_gradients = [name for name, g in gradients.items() if not _finite(g)]
+    if bad_weights:
+        where = tr("the weights {name} are no numbers any more", name=bad_weights[0])
+    elif layer:
+        where = tr("the first layer with NaN or infinity in its output is {layer}", layer=layer)
+    elif bad_gradients:
+        where = tr("the gradient of {name} is not finite", name=bad_gradients[-1])
+    else:
+        where = tr("the loss itself is not finite")
+    return DivergedError(tr(
+        "training diverged at step {step} (loss {loss:.3g}, learning rate {lr:.3g}): {where}. Try a "
+        "learning rate ten times smaller (--lr {less:.2g}), --clip-norm 1, or batch normalisation; "
+        "the last good checkpoint is kept.", step=step + 1, loss=loss, lr=float(batch["lr"]),
+        where=where, less=float(batch["lr"]) / 10))

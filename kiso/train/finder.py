@@ -1,0 +1,92 @@
+"""Learning-rate range test: raise the rate from step to step and watch the loss (Smith 2017).
+
+The state of a step is a value, so the test throws its weights away and the model stays as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kiso import data as kiso_data
+from kiso import nn
+from kiso.errors import ConfigError
+from kiso.ops import make_key
+from kiso.text import tr
+from kiso.train.fit import as_splits
+from kiso.train.options import TrainOptions
+from kiso.train.setup import build
+from kiso.train.step import Runner, initial_state
+
+__all__ = ["LearningRates", "find_lr"]
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Rates tried, the smoothed loss at each, and the suggestion (steepest fall)."""
+
+    rates: list[float]
+    losses: list[float]
+    suggestion: float
+
+    def figure(self) -> Any:
+        """Loss against learning rate, the suggestion marked: a matplotlib Figure."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.rates, self.losses)
+        axes.axvline(self.suggestion, color="tab:red", linestyle="--",
+                     label=tr("suggestion {lr:.2g}", lr=self.suggestion))
+        axes.set(xscale="log", xlabel=tr("learning rate"), ylabel=tr("training loss (smoothed)"))
+        axes.legend()
+        return figure
+
+
+def find_lr(model: nn.Module | str | None = None, data: Any = "digits", *, lowest: float = 1e-6,
+            highest: float = 10.0, steps: int = 100, smoothing: float = 0.9,
+            **options: Any) -> LearningRates:
+    """Train `steps` steps with rates from `lowest` to `highest` (geometric); see the module.
+
+    It ends early when the loss exceeds four times its best value. `options` as in `kiso.fit`.
+    """
+    if not 0 < lowest < highest or steps < 10:
+        raise ConfigError(tr("the range test needs 0 < lowest < highest and at least 10 steps."))
+    chosen = TrainOptions(**options, model=model if isinstance(model, str) else None,
+                          data=data if isinstance(data, str) else "arrays")
+    splits = None if isinstance(data, str) else as_splits(data, chosen)
+    setup = build(chosen, splits=splits, model=model if isinstance(model, nn.Module) else None)
+    state = initial_state(setup.step.model, setup.step.optimizer)
+    run, train = Runner(setup.step.train, chosen.engine), setup.splits.train
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    for i, (epoch, rows) in zip(range(steps), _endless(len(train), setup.batch_size, chosen.seed),
+                                strict=False):
+        lr = lowest * (highest / lowest) ** (i / (steps - 1))
+        batch = {"x": train.x[rows], "y": train.y[rows], "rows": rows,
+                 "lr": np.asarray(lr, np.float32), "key": make_key(chosen.seed, i),
+                 "epoch_key": make_key(chosen.seed, epoch)}
+        with np.errstate(all="ignore"):
+            state, metrics = run(state, batch)
+        loss = float(metrics["loss"]) / len(rows)
+        if not math.isfinite(loss):
+            break
+        mean = smoothing * mean + (1 - smoothing) * loss
+        rates.append(lr)
+        losses.append(mean / (1 - smoothing ** (i + 1)))
+        if losses[-1] > 4 * min(losses):
+            break
+    slopes = np.gradient(losses, np.log(rates)) if len(losses) > 1 else np.zeros(1)
+    return LearningRates(rates, losses, rates[int(np.argmin(slopes))])
+
+
+def _endless(n: int, batch_size: int, seed: int) -> Any:
+    epoch = 0
+    while True:
+        for rows in kiso_data.batches(n, batch_size, seed=seed, epoch=epoch):
+            yield epoch, rows
+        epoch += 1

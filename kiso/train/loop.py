@@ -1,0 +1,222 @@
+"""The loop over epochs and batches, with everything needed to stop at any moment and go on.
+
+Where a run stands is one immutable `Position`: the step's state and all counters. It is replaced as
+a whole after each step, so an interrupt never sees half of one, and what a checkpoint holds is
+exactly a position. Batches, learning rate and random numbers are functions of the position alone;
+that is why a resumed run repeats the uninterrupted one bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from kiso import data
+from kiso.data import Dataset
+from kiso.ops import make_key
+from kiso.train.callbacks import Callback, Context
+from kiso.train.checkpoint import Checkpoint
+from kiso.train.diagnose import diverged
+from kiso.train.setup import Setup
+from kiso.train.step import Runner, State
+from kiso.train.store import Store
+
+__all__ = ["Loop", "Position", "judge"]
+
+EVALUATION_BATCH = 256
+SAVE_SECONDS = 60.0  # within long epochs
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands."""
+
+    state: State
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps
+    step_in_epoch: int = 0
+    loss_sum: float = 0.0  # of the running epoch
+    score_sum: float = 0.0
+    samples: int = 0
+    gradient_norm: float = 0.0
+    epoch_seconds: float = 0.0  # spent in the running epoch
+    train_seconds: float = 0.0  # spent in the whole run
+    history: tuple[dict[str, Any], ...] = ()
+    best: dict[str, Any] = field(default_factory=dict[str, Any])  # epoch, score, loss
+    schedule: Any = None  # state of a schedule that looks at results
+    stopped: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """All but the arrays, JSON-able."""
+        names = [name for name in self.__dataclass_fields__ if name != "state"]
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Position:
+        """The position that a checkpoint holds."""
+        record = dict(checkpoint.record["position"])
+        record["history"] = tuple(record["history"])
+        return cls(state=checkpoint.state, **record)
+
+
+def judge(runner: Runner, state: State, part: Dataset) -> dict[str, Any]:
+    """Evaluate a data set: mean loss and score, and the output and loss of each sample."""
+    outputs: list[np.ndarray] = []
+    losses: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
+    for rows in data.batches(len(part), EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
+        result = runner(state, {"x": part.x[rows], "y": part.y[rows]})
+        outputs.append(result["output"])
+        losses.append(result["loss"])
+        scores.append(result["score"])
+    loss = np.concatenate(losses)
+    return {"loss": float(loss.mean(dtype=np.float64)), "losses": loss,
+            "score": float(np.concatenate(scores).mean(dtype=np.float64)),
+            "output": np.concatenate(outputs)}
+
+
+class Loop:
+    """Trains one setup from a position on; see `run`."""
+
+    def __init__(self, setup: Setup, position: Position, store: Store | None,
+                 callbacks: Sequence[Callback] = ()):
+        self.setup = setup
+        self.position = position
+        self.store = store
+        self.callbacks = list(callbacks)
+        engine = setup.options.engine
+        self.train_step = Runner(setup.step.train, engine)
+        self.evaluate = Runner(setup.step.evaluate, engine)
+        self.best_state: State | None = None  # of the best epoch, if it was in this process
+        self.saved_at = time.monotonic()
+        self.context = self._context()
+
+    def _context(self) -> Context:
+        setup, at = self.setup, self.position
+        counts = sum(int(p.size) for p in at.state["params"].values())
+        folder = self.store.folder if self.store else None
+        return Context(setup.epochs, setup.steps_per_epoch, len(setup.splits.train),
+                       setup.step.task, folder, counts, setup, epoch=at.epoch, step=at.step,
+                       history=list(at.history), best_epoch=int(at.best.get("epoch", 0)))
+
+    def run(self) -> str:
+        """Train until the last epoch, an early stop, or Ctrl-C; returns why it stopped ("": done).
+
+        Errors: DivergedError when loss or gradients are no numbers any more. Whatever happens, the
+        last checkpoint is whole.
+        """
+        self._tell("fit_start")
+        try:
+            if self.position.step == 0:
+                self._save()
+            while self.position.epoch < self.setup.epochs and not self.position.stopped:
+                self._epoch()
+        except KeyboardInterrupt:
+            self._save()
+            return "interrupted"
+        return self.position.stopped
+
+    def _tell(self, hook: str, *args: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(self.context, *args)
+
+    def _epoch(self) -> None:
+        """From wherever the position is to the end of its epoch."""
+        setup = self.setup
+        epoch = self.position.epoch
+        batches = data.batches(len(setup.splits.train), setup.batch_size, seed=setup.options.seed,
+                               epoch=epoch)
+        self._refresh()
+        self._tell("epoch_start")
+        for rows in batches[self.position.step_in_epoch:]:
+            self._step(rows, epoch)
+            self._refresh()
+            self._tell("step")
+            if self.context.stop:
+                self.position = replace(self.position, stopped=self.context.stop)
+                self._save()
+                return
+            if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                self._save()
+        self._finish_epoch()
+
+    def _step(self, rows: np.ndarray, epoch: int) -> None:
+        setup, at, train = self.setup, self.position, self.setup.splits.train
+        started = time.perf_counter()
+        batch = {
+            "x": train.x[rows],
+            "y": train.y[rows],
+            "rows": rows,
+            "lr": np.asarray(setup.lr_at(at.step, at.schedule), np.float32),
+            "key": make_key(setup.options.seed, at.step),
+            "epoch_key": make_key(setup.options.seed, epoch),
+        }
+        state, metrics = self.train_step(at.state, batch)
+        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise diverged(setup, at.state, batch, at.step, loss / len(rows))
+        seconds = time.perf_counter() - started
+        self.context.lr = float(batch["lr"])
+        self.position = replace(
+            at, state=state, step=at.step + 1, step_in_epoch=at.step_in_epoch + 1,
+            loss_sum=at.loss_sum + loss, score_sum=at.score_sum + float(metrics["score"]),
+            samples=at.samples + len(rows), gradient_norm=norm,
+            epoch_seconds=at.epoch_seconds + seconds, train_seconds=at.train_seconds + seconds)
+
+    def _finish_epoch(self) -> None:
+        """Validate, remember the best epoch, advance the schedule, save."""
+        setup, at = self.setup, self.position
+        row: dict[str, Any] = {
+            "epoch": at.epoch + 1, "step": at.step, "lr": self.context.lr,
+            "train_loss": at.loss_sum / at.samples,
+            f"train_{setup.score_name}": at.score_sum / at.samples,
+            "gradient_norm": at.gradient_norm, "seconds": at.epoch_seconds,
+            "images_per_second": at.samples / max(at.epoch_seconds, 1e-9),
+        }
+        if len(setup.splits.val):
+            result = judge(self.evaluate, at.state, setup.splits.val)
+            row |= {"val_loss": result["loss"], f"val_{setup.score_name}": result["score"]}
+            if setup.step.task == "regression":
+                row["val_r2"] = setup.r2(setup.splits.val, result["output"])
+        best = dict(at.best)
+        if setup.better(row, best):
+            best = {"epoch": row["epoch"], "loss": row.get("val_loss", row["train_loss"]),
+                    "score": row.get(f"val_{setup.score_name}", row[f"train_{setup.score_name}"])}
+        history = (*at.history, row)
+        self.context.history = list(history)
+        self.context.epoch = at.epoch + 1
+        self.context.best_epoch = int(best["epoch"])
+        self._tell("epoch_end", row)
+        finished = replace(
+            at, epoch=at.epoch + 1, step_in_epoch=0, loss_sum=0.0, score_sum=0.0, samples=0,
+            epoch_seconds=0.0, history=history, best=best, stopped=self.context.stop,
+            schedule=setup.advance(at.schedule, row))
+        # The best file first: if the process dies in between, the last one still leads to it again.
+        if best["epoch"] == row["epoch"] and self.store:
+            self.store.save_best(finished, setup)
+        self.position = finished
+        if best["epoch"] == row["epoch"]:
+            self.best_state = at.state
+        self._save()
+
+    def _save(self) -> None:
+        if self.store:
+            self.store.save_last(self.position, self.setup)
+        self.saved_at = time.monotonic()
+
+    def _refresh(self) -> None:
+        """Bring what callbacks see up to date."""
+        at, context = self.position, self.context
+        context.epoch, context.step, context.step_in_epoch = at.epoch, at.step, at.step_in_epoch
+        context.samples_in_epoch = at.samples
+        context.gradient_norm = at.gradient_norm
+        if at.samples:
+            context.loss, context.score = at.loss_sum / at.samples, at.score_sum / at.samples
+            context.images_per_second = at.samples / max(at.epoch_seconds, 1e-9)
+            left = context.samples * (context.epochs - at.epoch) - at.samples
+            context.seconds_left = left / context.images_per_second

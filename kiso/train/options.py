@@ -1,0 +1,111 @@
+"""All choices of a training run, checked before anything is read or written."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kiso.errors import ConfigError
+from kiso.text import tr
+
+__all__ = ["ENGINES", "LOSSES", "TrainOptions", "check_choice"]
+
+ENGINES = ("eager", "traced")
+LOSSES = {
+    "classification": ("cross_entropy",),
+    "regression": ("mse", "l1", "huber"),
+}
+TASKS = tuple(LOSSES)
+
+
+def check_choice(what: str, value: str, choices: Iterable[str]) -> str:
+    """The value if it is one of the choices; else ConfigError with the nearest one."""
+    listed = list(choices)
+    if value in listed:
+        return value
+    near = difflib.get_close_matches(value, listed, 1)
+    if near:
+        raise ConfigError(tr("unknown {what} {value!r}; did you mean {near!r}? The choices are "
+                             "{choices}.", what=what, value=value, near=near[0],
+                             choices=", ".join(listed)))
+    raise ConfigError(tr("unknown {what} {value!r}; the choices are {choices}.", what=what,
+                         value=value, choices=", ".join(listed)))
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `kiso train` can be told; None means: chosen from the data and the model.
+
+    Data: data (a name or path), data_dir, size (pixels), grey, target and columns (CSV), task,
+    split (training fraction, or three fractions), on_broken, download.
+    Model: model (text description or name). Training: epochs, batch_size, optimizer, lr, momentum,
+    weight_decay, schedule, augment, clip_norm, patience (early stopping), loss, label_smoothing.
+    Run: seed, engine, threads, out (folder), overwrite.
+    """
+
+    data: str = "digits"
+    data_dir: str | None = None
+    size: int | tuple[int, int] | None = None
+    grey: bool = False
+    target: str | None = None
+    columns: tuple[str, ...] | None = None
+    task: str | None = None
+    split: float | tuple[float, float, float] | None = None
+    on_broken: str = "skip"
+    download: bool = False
+    model: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str = "adam"
+    lr: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    schedule: str | None = None
+    augment: str | None = None
+    clip_norm: float | None = None
+    patience: int | None = None
+    loss: str | None = None
+    label_smoothing: float = 0.0
+    seed: int = 0
+    engine: str = "eager"
+    threads: int | None = None
+    out: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_counts()
+        self._check_numbers()
+        check_choice(tr("engine"), self.engine, ENGINES)
+        check_choice("--on-broken", self.on_broken, ("skip", "fail"))
+        if self.task is not None:
+            check_choice(tr("task"), self.task, TASKS)
+        if self.loss is not None:
+            check_choice(tr("loss"), self.loss, [name for names in LOSSES.values() for name in names])
+
+    def _check_counts(self) -> None:
+        for name in ("epochs", "batch_size", "threads", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(tr("{name} is {value}; expected a whole number of at least 1.",
+                                     name=f"--{name.replace('_', '-')}", value=value))
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(tr("the seed is {seed}; expected a whole number from 0 to 2^64 - 1.",
+                                 seed=self.seed))
+
+    def _check_numbers(self) -> None:
+        rules: list[tuple[str, str, Any]] = [
+            ("lr", tr("a number above 0, for example 0.001"), lambda v: v > 0),
+            ("momentum", tr("a number from 0 up to (not including) 1"), lambda v: 0 <= v < 1),
+            ("weight_decay", tr("a number of at least 0"), lambda v: v >= 0),
+            ("clip_norm", tr("a number above 0"), lambda v: v > 0),
+            ("label_smoothing", tr("a number from 0 up to (not including) 1"), lambda v: 0 <= v < 1),
+        ]
+        for name, expected, holds in rules:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and holds(value)):
+                raise ConfigError(tr("{name} is {value}; expected {expected}.",
+                                     name=f"--{name.replace('_', '-')}", value=value,
+                                     expected=expected))

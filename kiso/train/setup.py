@@ -1,0 +1,232 @@
+"""From options to everything that a run is made of: data, model, rule, schedule, step."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kiso import data, models, nn, optim
+from kiso.data import Augment, Dataset, Normalizer, Splits, encoder_from_json
+from kiso.errors import CheckpointError, ConfigError, DataError
+from kiso.text import tr
+from kiso.train import metrics
+from kiso.train.options import LOSSES, TrainOptions
+from kiso.train.step import Step
+
+__all__ = ["Setup", "build", "options_from_config", "step_from_record"]
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A run before its first step."""
+
+    options: TrainOptions
+    splits: Splits
+    step: Step
+    schedule: optim.Schedule
+    model_text: str  # "" for a model that has no text form
+    epochs: int
+    batch_size: int
+
+    @property
+    def score_name(self) -> str:
+        """What the second number of every epoch is called."""
+        return "accuracy" if self.step.task == "classification" else "mae"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """ceil(n / batch size): the last batch may be smaller."""
+        return math.ceil(len(self.splits.train) / self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def lr_at(self, step: int, state: Any) -> float:
+        """Learning rate of a step (counted from 0)."""
+        factor = self.schedule(step, self.total_steps, self.steps_per_epoch, state)
+        return self.step.optimizer.lr * factor
+
+    def advance(self, state: Any, row: dict[str, Any]) -> Any:
+        """The schedule's state after an epoch (only plateau has one)."""
+        return self.schedule.advance(state, row.get("val_loss", row["train_loss"]))
+
+    def better(self, row: dict[str, Any], best: dict[str, Any]) -> bool:
+        """Is this epoch better than the best so far: first by accuracy, then by loss."""
+        if not best:
+            return True
+        loss = row.get("val_loss", row["train_loss"])
+        if self.step.task == "regression":
+            return loss < best["loss"]
+        score = row.get("val_accuracy", row["train_accuracy"])
+        return (score, -loss) > (best["score"], -best["loss"])
+
+    def r2(self, part: Dataset, output: np.ndarray) -> float:
+        """Share of the target's variance that predictions explain."""
+        return metrics.r2(part.y, output)
+
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the arrays, JSON-able: enough to use the model."""
+        train = self.splits.train
+        return {
+            "model": self.model_text, "input_shape": list(train.input_shape),
+            "outputs": train.outputs, "task": self.step.task, "kind": train.kind,
+            "classes": list(train.classes), "target": train.target,
+            "columns": list(train.columns), "loss": self.step.loss,
+            "label_smoothing": self.step.label_smoothing,
+            "optimizer": self.step.optimizer.to_dict(),
+            "normalizer": self.step.normalizer.to_json(),
+            "encoder": train.encoder.to_json() if train.encoder else None,
+        }
+
+    def config(self) -> dict[str, Any]:
+        """config.toml: the options as given, and what they came to be."""
+        given = {f.name: getattr(self.options, f.name) for f in fields(TrainOptions)
+                 if getattr(self.options, f.name) is not None and f.name != "overwrite"}
+        if "data" in given and Path(given["data"]).exists():
+            given["data"] = str(Path(given["data"]).resolve())
+        if given.get("data_dir"):
+            given["data_dir"] = str(Path(given["data_dir"]).resolve())
+        # No quantity here is learned: these are the hyperparameters (curriculum D5).
+        resolved = {
+            "model": self.model_text or "(a module of one's own)",
+            "epochs": self.epochs, "batch_size": self.batch_size,
+            "steps_per_epoch": self.steps_per_epoch, "loss": self.step.loss,
+            "optimizer": self.step.optimizer.to_dict(), "schedule": self.schedule.to_dict(),
+            "augment": str(self.step.augment or ""), "task": self.step.task,
+            "samples": self.splits.counts(), "classes": list(self.splits.train.classes),
+        }
+        source = {k: v for k, v in self.splits.train.source.items() if v is not None}
+        return {"options": _plain(given), "hyperparameters": _plain(resolved),
+                "data": _plain(source)}
+
+
+def _plain(value: Any) -> Any:
+    """TOML knows no None and no tuples."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None}  # pyright: ignore
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value if v is not None]  # pyright: ignore
+    return str(value) if isinstance(value, Path) else value
+
+
+def options_from_config(config: dict[str, Any]) -> TrainOptions:
+    """The options of a run folder's config.toml."""
+    known = {f.name for f in fields(TrainOptions)}
+    given = config.get("options", {})
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise CheckpointError(tr("config.toml has options that this version does not know: {names}.",
+                                 names=", ".join(unknown)))
+    return TrainOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+def load_data(options: TrainOptions) -> Splits:
+    """Read the data that the options name."""
+    return data.load(
+        options.data, data_dir=options.data_dir, size=options.size, grey=options.grey,
+        target=options.target, columns=options.columns, split=options.split, seed=options.seed,
+        on_broken=options.on_broken, download=options.download, task=_task(options.task))
+
+
+def _task(task: str | None) -> Any:
+    return task
+
+
+def build(options: TrainOptions, *, splits: Splits | None = None,
+          model: nn.Module | None = None) -> Setup:
+    """Read the data, make the model, choose what was left open.
+
+    Errors: those of data, model and optimizer; ConfigError for a batch larger than the data.
+    """
+    optimizer = optim.parse_optimizer(
+        options.optimizer, lr=options.lr, momentum=options.momentum,
+        weight_decay=options.weight_decay, clip_norm=options.clip_norm)
+    augment = Augment.parse(options.augment) if options.augment else None
+    automatic = options.model is None and model is None
+    schedule = optim.parse_schedule(options.schedule or ("cosine" if automatic else "constant"))
+    splits = splits if splits is not None else load_data(options)
+    train = splits.train
+    if augment is not None and train.kind != "image":
+        raise ConfigError(tr("--augment changes pictures, but the data are a table; leave it out."))
+    if automatic and options.augment is None:
+        augment = default_augment(train)
+    batch_size = options.batch_size or min(64, len(train))
+    if batch_size > len(train):
+        raise ConfigError(tr("the batch size {size} is larger than the {n} training samples; use "
+                             "--batch-size {n} or less.", size=batch_size, n=len(train)))
+    text, model = make_model(options, train, model)
+    step = Step(model, optimizer, train.task, loss_of(options, train.task), Normalizer.fit(train),
+                augment, options.label_smoothing)
+    return Setup(options, splits, step, schedule, text,
+                 options.epochs or default_epochs(len(train)), batch_size)
+
+
+def make_model(options: TrainOptions, train: Dataset,
+               model: nn.Module | None) -> tuple[str, nn.Module]:
+    """The model with weights from the run's seed, and its text; checks its output's size."""
+    name = options.model
+    if model is None:
+        nn.manual_seed(options.seed)
+        name = name or models.default_model(train.kind, train.input_shape, train.outputs)
+        model = models.create(name, train.input_shape, train.outputs)
+    shape = model.summary(train.input_shape).output_shape
+    if tuple(shape) != (train.outputs,):
+        what = (tr("{n} classes", n=train.outputs) if train.task == "classification"
+                else tr("{n} target values", n=train.outputs))
+        raise ConfigError(tr("the model puts out {shape} for one sample, but the data have {what}; "
+                             "end it with linear{n}.", shape="x".join(map(str, shape)), what=what,
+                             n=train.outputs))
+    return name or "", model
+
+
+def loss_of(options: TrainOptions, task: str) -> str:
+    """The loss that fits the target (curriculum C7), or the one asked for."""
+    if options.loss is None:
+        return LOSSES[task][0]
+    if options.loss not in LOSSES[task]:
+        raise ConfigError(tr("the loss {loss} does not fit {task}; use {choices}.",
+                             loss=options.loss, task=task, choices=", ".join(LOSSES[task])))
+    return options.loss
+
+
+def default_epochs(samples: int) -> int:
+    """Enough passes for small data, few for large ones."""
+    return min(30, max(5, 150_000 // max(samples, 1)))
+
+
+def default_augment(train: Dataset) -> Augment | None:
+    """Small shifts, as far as the picture's size allows; photographs are mirrored too."""
+    if train.kind != "image":
+        return None
+    shift = max(1, train.input_shape[-1] // 16)
+    photo = train.input_shape[0] == 3
+    return Augment.parse(f"shift{shift} flip" if photo else f"shift{shift}")
+
+
+def run_name(options: TrainOptions) -> str:
+    """Stem of the default run folder: the data's name."""
+    stem = Path(options.data).name.split(".")[0] or "data"
+    return re.sub(r"[^\w-]+", "-", stem).strip("-").lower() or "run"
+
+
+def step_from_record(record: dict[str, Any], model: nn.Module | None = None) -> tuple[Step, Any]:
+    """The step (for inference) and the encoder of new data, from a checkpoint's record."""
+    if model is None:
+        if not record["model"]:
+            raise CheckpointError(tr("the model of this run is a Python class that has no text "
+                                     "form; load it in Python with its own class."))
+        model = models.create(record["model"], tuple(record["input_shape"]), record["outputs"])
+    step = Step(model, optim.Optimizer.from_dict(record["optimizer"]), record["task"],
+                record["loss"], Normalizer.from_json(record["normalizer"]),
+                label_smoothing=record["label_smoothing"])
+    encoder = encoder_from_json(record["encoder"]) if record["encoder"] else None
+    if model.parameter_count() == 0:
+        raise DataError(tr("the model has no parameters: there is nothing to train."))
+    return step, encoder

@@ -1,0 +1,134 @@
+"""One training step as a pure function (state, batch) -> (state, metrics).
+
+Everything that happens between two batches is here: preparing the pictures (cast, normalise,
+augment), forward, loss, backward, update, batch-norm statistics, metrics. The function is made of
+ops only and keeps nothing for itself, so it runs line by line in a debugger, and it can be traced
+as one graph.
+
+    state = {"params": {name: array}, "buffers": {name: array},
+             "slots": {name: {slot: array}}, "t": float32 step count}
+    batch = {"x": samples, "y": targets, "rows": sample numbers (N,), "lr": float32,
+             "key": uint32 (4,) for dropout (seed, step), "epoch_key": for augmentation (seed, epoch)}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kiso import nn, ops
+from kiso.autograd import Tensor, no_grad, value_and_grad
+from kiso.compiler import Traced, flatten_tree, trace
+from kiso.data import Augment, Normalizer
+from kiso.optim import Optimizer, global_norm
+
+__all__ = ["Runner", "Step", "State", "initial_state"]
+
+State = dict[str, Any]
+Batch = dict[str, Any]
+
+
+def raw(value: Any) -> Any:
+    """The array (or traced value) behind a Tensor."""
+    return value.data if isinstance(value, Tensor) else value
+
+
+def initial_state(model: nn.Module, optimizer: Optimizer) -> State:
+    """State before the first step, from the model's present parameters and buffers."""
+    params = {name: raw(p) for name, p in model.named_parameters()}
+    return {
+        "params": params,
+        "buffers": {name: raw(b) for name, b in model.named_buffers()},
+        "slots": optimizer.init_slots(params),
+        "t": np.zeros((), np.float32),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The step's fixed parts: what is not an array."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    task: str
+    loss: str
+    normalizer: Normalizer
+    augment: Augment | None = None
+    label_smoothing: float = 0.0
+
+    def losses(self, output: Any, y: Any) -> Any:
+        """Loss of each sample (N,)."""
+        if self.task == "classification":
+            return ops.cross_entropy(output, y, label_smoothing=self.label_smoothing,
+                                     reduction="none")
+        t = self.normalizer.apply_target(y)
+        f = {"mse": ops.mse_loss, "l1": ops.l1_loss, "huber": ops.huber_loss}[self.loss]
+        return ops.mean(f(output, t, reduction="none"), 1)
+
+    def scores(self, output: Any, y: Any) -> Any:
+        """For each sample (N,): 1 if the class is right, or the mean absolute error."""
+        if self.task == "classification":
+            return ops.cast(ops.equal(ops.argmax(output, 1), y), "float32")
+        return ops.mean(ops.abs(self.normalizer.restore_target(output) - y), 1)
+
+    def train(self, state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
+        """Forward, backward and update; metrics are sums over the batch."""
+        x = self.normalizer.apply(batch["x"])
+        if self.augment is not None:
+            x = self.augment.apply(x, batch["epoch_key"], batch["rows"])
+
+        def forward(params: dict[str, Any]) -> tuple[Any, Any]:
+            output, buffers = nn.functional_call(self.model, params, state["buffers"], x,
+                                                 key=batch["key"], training=True)
+            losses = self.losses(output, batch["y"])
+            return ops.mean(losses), (losses, output, buffers)
+
+        loss, grads, (losses, output, buffers) = value_and_grad(forward, state["params"])
+        t = state["t"] + 1
+        params, slots = self.optimizer.apply(state["params"], grads, state["slots"],
+                                             lr=batch["lr"], t=t, loss=loss)
+        metrics = {
+            "loss": ops.sum(raw(losses)),
+            "score": ops.sum(self.scores(raw(output), batch["y"])),
+            "gradient_norm": global_norm(grads),
+        }
+        return {"params": params, "buffers": buffers, "slots": slots, "t": t}, metrics
+
+    def evaluate(self, state: State, batch: Batch) -> dict[str, Any]:
+        """Inference: loss and score of each sample, and probabilities or predictions (N, K)."""
+        with no_grad():
+            output, _ = nn.functional_call(self.model, state["params"], state["buffers"],
+                                           self.normalizer.apply(batch["x"]), key=None,
+                                           training=False)
+            output = raw(output)
+            result = {"output": ops.softmax(output, 1) if self.task == "classification"
+                      else self.normalizer.restore_target(output)}
+            if "y" in batch:
+                result["loss"] = raw(self.losses(output, batch["y"]))
+                result["score"] = raw(self.scores(output, batch["y"]))
+            return result
+
+
+class Runner:
+    """Runs a step function with an engine: "eager" line by line, or "traced" as a graph.
+
+    The graph is recorded once for each combination of input shapes; both give the same bits.
+    """
+
+    def __init__(self, f: Callable[..., Any], engine: str):
+        self.f = f
+        self.engine = engine
+        self.graphs: dict[Any, Traced] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the function on arrays."""
+        if self.engine == "eager":
+            return self.f(*args)
+        leaves, _ = flatten_tree(args)
+        key = tuple((v.shape, v.dtype.str) for v in leaves)
+        if key not in self.graphs:
+            self.graphs[key] = trace(self.f, *args)
+        return self.graphs[key](*args)
