@@ -28,7 +28,7 @@ Size = tuple[int, int]  # height, width
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 
-MAX_PIXELS = 50_000_000  # of one file; --max-pixels changes it
+MAX_PIXELS = 50_000_000  # of one file
 
 # Only these are tried: some other decoders of Pillow start programs (EPS) or are seldom tested.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")

@@ -86,7 +86,7 @@ def load(name_or_path: str | Path = "digits", *, data_dir: str | Path | None = N
     if task is not None:
         _one_of("--task", task, ("classification", "regression"))
     if max_pixels < 1:
-        raise ConfigError(tr("--max-pixels is {value}; expected at least 1.", value=max_pixels))
+        raise ConfigError(tr("max_pixels is {value}; expected at least 1.", value=max_pixels))
     fractions(split)
     options = ImageOptions(_size(size), fit, grey, max_pixels)
     request = Request(options, split, seed, on_broken, target, task,
