@@ -68,7 +68,7 @@ def _aligned(cells: list[str]) -> str:
     """Cells of a table's line, right-aligned; Japanese characters are two columns wide."""
     from rich.cells import cell_len
 
-    widths = (9, 11, 10, 11, 10, 11, 12)
+    widths = (8, 11, 10, 10, 10, 10, 11)
     return "".join(" " * max(1, w - cell_len(c)) + c for c, w in zip(cells, widths, strict=True))
 
 

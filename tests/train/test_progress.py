@@ -117,9 +117,10 @@ def test_a_terminal_has_a_live_line_and_a_table() -> None:
 
 def test_the_table_fits_eighty_columns_and_lines_up() -> None:
     shown = screen(output(terminal=True, width=80)).splitlines()
-    rows = [line.rstrip() for line in shown if "train loss" in line or "62" in line]
-    assert rows
+    rows = [line.rstrip() for line in shown if "train loss" in line or "12,346" in line]
+    assert len(rows) == 3
     assert all(len(line) <= 80 for line in rows)
+    assert len({line.rindex("12,346") for line in rows[1:]}) == 1
 
 
 def test_drawing_is_rare() -> None:
