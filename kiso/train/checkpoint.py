@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file with weights, optimizer state, counters and all that is
 needed to use the model (its text, input shape, classes, how to read and scale new data).
 
-Names inside: `params/NAME`, `buffers/NAME`, `slots/NAME/SLOT`, `t`. The metadata entry "kiso" is JSON.
-Loading executes nothing (no pickle).
+Names inside: `params/NAME`, `buffers/NAME`, `slots/NAME/SLOT`, `t`. The metadata entry "kiso" is
+JSON. Loading executes nothing (no pickle).
 """
 
 from __future__ import annotations

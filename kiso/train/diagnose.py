@@ -66,7 +66,7 @@ def diverged(setup: Setup, state: dict[str, Any], batch: dict[str, Any], step: i
     else:
         where = tr("the loss itself is not finite")
     return DivergedError(tr(
-        "training diverged at step {step} (loss {loss:.3g}, learning rate {lr:.3g}): {where}. Try a "
-        "learning rate ten times smaller (--lr {less:.2g}), --clip-norm 1, or batch normalisation; "
-        "the last good checkpoint is kept.", step=step + 1, loss=loss, lr=float(batch["lr"]),
-        where=where, less=float(batch["lr"]) / 10))
+        "training diverged at step {step} (loss {loss:.3g}, learning rate {lr:.3g}): {where}. Try "
+        "a learning rate ten times smaller (--lr {less:.2g}), --clip-norm 1, or batch "
+        "normalisation; the last good checkpoint is kept.", step=step + 1, loss=loss,
+        lr=float(batch["lr"]), where=where, less=float(batch["lr"]) / 10))

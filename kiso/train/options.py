@@ -83,7 +83,7 @@ class TrainOptions:
         if self.task is not None:
             check_choice(tr("task"), self.task, TASKS)
         if self.loss is not None:
-            check_choice(tr("loss"), self.loss, [name for names in LOSSES.values() for name in names])
+            check_choice(tr("loss"), self.loss, [n for names in LOSSES.values() for n in names])
 
     def _check_counts(self) -> None:
         for name in ("epochs", "batch_size", "threads", "patience"):
@@ -96,12 +96,13 @@ class TrainOptions:
                                  seed=self.seed))
 
     def _check_numbers(self) -> None:
+        below_1 = tr("a number from 0 up to (not including) 1")
         rules: list[tuple[str, str, Any]] = [
             ("lr", tr("a number above 0, for example 0.001"), lambda v: v > 0),
-            ("momentum", tr("a number from 0 up to (not including) 1"), lambda v: 0 <= v < 1),
+            ("momentum", below_1, lambda v: 0 <= v < 1),
             ("weight_decay", tr("a number of at least 0"), lambda v: v >= 0),
             ("clip_norm", tr("a number above 0"), lambda v: v > 0),
-            ("label_smoothing", tr("a number from 0 up to (not including) 1"), lambda v: 0 <= v < 1),
+            ("label_smoothing", below_1, lambda v: 0 <= v < 1),
         ]
         for name, expected, holds in rules:
             value = getattr(self, name)
