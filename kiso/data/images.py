@@ -72,8 +72,9 @@ def _open(data: Path | bytes, max_pixels: int) -> Image.Image:
     except UnidentifiedImageError as error:
         raise BrokenImage(tr("not a picture that can be read")) from error
     except Image.DecompressionBombError as error:
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))  # Pillow's own
         raise BrokenImage(tr("far more pixels than the limit of {limit:.0f} megapixels",
-                             limit=max_pixels / 1e6)) from error
+                             limit=limit / 1e6)) from error
     if im.width * im.height > max_pixels:
         text = tr("{size:.1f} megapixels, more than the limit of {limit:.0f}",
                   size=im.width * im.height / 1e6, limit=max_pixels / 1e6)
