@@ -147,7 +147,8 @@ class RAdam(Adam):
             return rho_inf, t * 0 + rho_inf
         rate = -math.log(beta2)
         y = t * rate
-        y2 = y * y
-        series = y / 2 - y2 / 12 * (1 - y2 / 60 * (1 - y2 / 42 * (1 - y2 / 40)))
+        small = ops.minimum(y, 0.1)  # so that no power of y overflows
+        y2 = small * small
+        series = small / 2 - y2 / 12 * (1 - y2 / 60 * (1 - y2 / 42 * (1 - y2 / 40)))
         bracket = ops.where(y < 0.1, series, 1 + y * ops.exp(-y) / ops.expm1(-y))
         return rho_inf, bracket * (2 / rate) + (rho_inf - 2 / rate)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from kiso import ops
-from kiso.ops import Value
+from kiso.ops import Value, shape_of
 from kiso.optim.checks import number
 from kiso.optim.rule import Optimizer, Slots, zeros_like
 
@@ -37,7 +39,7 @@ class AdaGrad(Optimizer):
     eps: float = number(1e-10, above=0)
 
     def init(self, p: Value) -> Slots:
-        return {"h": zeros_like(p) + self.initial_accumulator_value}
+        return {"h": np.full(shape_of(p), self.initial_accumulator_value, p.dtype)}
 
     def update(self, p: Value, g: Value, s: Slots, *, lr: Value, t: Value,
                loss: Value | None = None) -> tuple[Value, Slots]:
