@@ -79,12 +79,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(tr("there is no checkpoint {path}.", path=path))
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+        opened: Any = safe_open(path, framework="numpy")
+        with opened as file:
+            metadata: dict[str, str] = file.metadata() or {}
             if "kiso" not in metadata:
                 raise CheckpointError(tr("{path} is a safetensors file, but not a checkpoint of "
                                          "Kiso; its weights alone cannot be resumed.", path=path))
-            flat = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            names: list[str] = list(file.keys())
+            flat = {name: np.asarray(file.get_tensor(name)) for name in names}
         record = json.loads(metadata["kiso"])
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise CheckpointError(tr("the checkpoint {path} is damaged ({reason}); use the other "
@@ -95,8 +97,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
                                  "reads format {expected}.", path=path, found=record.get("format"),
                                  expected=FORMAT))
     # safetensors orders by size; the record keeps the order of the model.
-    names, slots = record.pop("names"), record.pop("slots")
-    wanted = [f"{part}/{name}" for part in ("params", "buffers") for name in names[part]]
+    order, slots = record.pop("names"), record.pop("slots")
+    wanted = [f"{part}/{name}" for part in ("params", "buffers") for name in order[part]]
     wanted += [f"slots/{name}/{slot}" for name, listed in slots.items() for slot in listed]
     return Checkpoint(_nested({name: flat[name] for name in [*wanted, "t"]}), record)
 

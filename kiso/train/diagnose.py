@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def first_bad_layer(model: nn.Module, run: Callable[[], None]) -> str:
     found: list[str] = []
 
     def after(layer: nn.Module, inputs: tuple[Any, ...], y: Any) -> None:
-        parts: tuple[Any, ...] = y if isinstance(y, tuple) else (y,)
+        parts = cast("tuple[Any, ...]", y) if isinstance(y, tuple) else (y,)
         if not found and not all(_finite(part) for part in parts):
             found.append(f"{names.get(id(layer), '')} {type(layer).__name__}".strip())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kiso import nn
 from kiso.data import Dataset, Splits
@@ -82,10 +83,11 @@ def as_splits(data: Any, options: TrainOptions) -> Splits:
 
 
 def _dataset(data: Any) -> Dataset:
-    if not isinstance(data, tuple | list) or len(data) != 2:  # pyright: ignore
+    if type(data) not in (tuple, list) or len(data) != 2:
         raise DataError(tr("data must be a name, a path, Splits, a Dataset or a pair of arrays "
                            "(x, y), not {kind}.", kind=type(data).__name__))
-    x, y = (np.asarray(part) for part in data)  # pyright: ignore
+    x: npt.NDArray[Any] = np.asarray(data[0])
+    y: npt.NDArray[Any] = np.asarray(data[1])
     if len(x) != len(y) or x.ndim < 2 or not len(x):
         raise DataError(tr("x {x} and y {y} must have the same number of samples along the first "
                            "axis, and x at least two axes.", x=x.shape, y=y.shape))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from kiso.errors import ConfigError
 from kiso.text import tr
@@ -97,7 +96,7 @@ class TrainOptions:
 
     def _check_numbers(self) -> None:
         below_1 = tr("a number from 0 up to (not including) 1")
-        rules: list[tuple[str, str, Any]] = [
+        rules: list[tuple[str, str, Callable[[float], bool]]] = [
             ("lr", tr("a number above 0, for example 0.001"), lambda v: v > 0),
             ("momentum", below_1, lambda v: 0 <= v < 1),
             ("weight_decay", tr("a number of at least 0"), lambda v: v >= 0),

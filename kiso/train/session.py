@@ -287,7 +287,8 @@ def _answers(runner: Runner, state: State, record: dict[str, Any], encoded: Any)
     outputs = [runner(state, {"x": encoded.x[start:start + 256]})["output"]
                for start in range(0, len(encoded.x), 256)]
     answers: list[Prediction] = []
-    for name, row in zip(encoded.names, np.concatenate(outputs), strict=True):
+    joined: Any = np.concatenate(outputs)
+    for name, row in zip(encoded.names, joined, strict=True):
         if record["task"] == "classification":
             shares = dict(zip(record["classes"], map(float, row), strict=True))
             answers.append(Prediction(name, max(shares, key=shares.__getitem__), shares))

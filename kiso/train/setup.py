@@ -6,13 +6,13 @@ import math
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from kiso import data, models, nn, optim
 from kiso.data import Augment, Dataset, Normalizer, Splits, encoder_from_json
-from kiso.errors import CheckpointError, ConfigError, DataError
+from kiso.errors import CheckpointError, ConfigError
 from kiso.text import tr
 from kiso.train import metrics
 from kiso.train.options import LOSSES, TrainOptions
@@ -110,9 +110,10 @@ class Setup:
 def _plain(value: Any) -> Any:
     """TOML knows no None and no tuples."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if v is not None}  # pyright: ignore
+        pairs = cast("dict[Any, Any]", value).items()
+        return {str(k): _plain(v) for k, v in pairs if v is not None}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value if v is not None]  # pyright: ignore
+        return [_plain(v) for v in cast("list[Any]", value) if v is not None]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -124,7 +125,9 @@ def options_from_config(config: dict[str, Any]) -> TrainOptions:
     if unknown:
         raise CheckpointError(tr("config.toml has options that this version does not know: {names}.",
                                  names=", ".join(unknown)))
-    return TrainOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    values: dict[str, Any] = {
+        k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in given.items()}
+    return TrainOptions(**values)
 
 
 def load_data(options: TrainOptions) -> Splits:
@@ -169,13 +172,20 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
 
 
 def make_model(options: TrainOptions, train: Dataset,
-               model: nn.Module | None) -> tuple[str, nn.Module]:
-    """The model with weights from the run's seed, and its text; checks its output's size."""
-    name = options.model
-    if model is None:
+               own: nn.Module | None) -> tuple[str, nn.Module]:
+    """The model and its text: one's own, or made with weights from the run's seed.
+
+    Errors: ConfigError when its output does not fit the data, or there is nothing to train.
+    """
+    name = options.model or ""
+    if own is None:
         nn.manual_seed(options.seed)
         name = name or models.default_model(train.kind, train.input_shape, train.outputs)
         model = models.create(name, train.input_shape, train.outputs)
+    else:
+        model = own
+    if model.parameter_count() == 0:
+        raise ConfigError(tr("the model has no parameters: there is nothing to train."))
     shape = model.summary(train.input_shape).output_shape
     if tuple(shape) != (train.outputs,):
         what = (tr("{n} classes", n=train.outputs) if train.task == "classification"
@@ -183,7 +193,7 @@ def make_model(options: TrainOptions, train: Dataset,
         raise ConfigError(tr("the model puts out {shape} for one sample, but the data have {what}; "
                              "end it with linear{n}.", shape="x".join(map(str, shape)), what=what,
                              n=train.outputs))
-    return name or "", model
+    return name, model
 
 
 def loss_of(options: TrainOptions, task: str) -> str:
@@ -216,17 +226,14 @@ def run_name(options: TrainOptions) -> str:
     return re.sub(r"[^\w-]+", "-", stem).strip("-").lower() or "run"
 
 
-def step_from_record(record: dict[str, Any], model: nn.Module | None = None) -> tuple[Step, Any]:
+def step_from_record(record: dict[str, Any]) -> tuple[Step, Any]:
     """The step (for inference) and the encoder of new data, from a checkpoint's record."""
-    if model is None:
-        if not record["model"]:
-            raise CheckpointError(tr("the model of this run is a Python class that has no text "
-                                     "form; load it in Python with its own class."))
-        model = models.create(record["model"], tuple(record["input_shape"]), record["outputs"])
+    if not record["model"]:
+        raise CheckpointError(tr("the model of this run is a Python class that has no text form; "
+                                 "load it in Python with its own class."))
+    model = models.create(record["model"], tuple(record["input_shape"]), record["outputs"])
     step = Step(model, optim.Optimizer.from_dict(record["optimizer"]), record["task"],
                 record["loss"], Normalizer.from_json(record["normalizer"]),
                 label_smoothing=record["label_smoothing"])
     encoder = encoder_from_json(record["encoder"]) if record["encoder"] else None
-    if model.parameter_count() == 0:
-        raise DataError(tr("the model has no parameters: there is nothing to train."))
     return step, encoder
