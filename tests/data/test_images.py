@@ -1,4 +1,4 @@
-"""One picture file: every kind that cameras and tools write, and every way in which it can be broken."""
+"""One picture file: the kinds that cameras and tools write, and the ways of being broken."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def test_sixteen_bit_colour():
     values = np.array([[[0, 25700, 65535], [65535, 25700, 0]]], ">u2")
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        crc = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + crc
 
     content = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
                + chunk(b"IDAT", zlib.compress(b"\0" + values.tobytes())) + chunk(b"IEND", b""))
@@ -180,8 +181,8 @@ def test_bombs_are_refused_from_the_header(tmp_path):
 def test_pillows_own_limit_does_not_get_in_the_way():
     """A header that claims 40,000 x 40,000 pixels."""
     ihdr = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr))
-    content += struct.pack(">I", 64) + b"IDAT" + bytes(68)
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + ihdr
+    content += struct.pack(">I", zlib.crc32(ihdr)) + struct.pack(">I", 64) + b"IDAT" + bytes(68)
     with pytest.raises(BrokenImage, match="limit of 50 megapixels"):
         decode(content, "a.png")
     with pytest.raises(BrokenImage, match="limit of 179 megapixels"):

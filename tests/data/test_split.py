@@ -1,4 +1,4 @@
-"""Splits and batches: partitions, proportions, togetherness, and the same rows for the same seed."""
+"""Splits and batches: partitions, proportions, togetherness, the same rows for the same seed."""
 
 from __future__ import annotations
 

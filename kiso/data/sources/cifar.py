@@ -104,7 +104,7 @@ def _classes(contents: Mapping[str, bytes]) -> tuple[str, ...]:
 def read(path: Path) -> Pool:
     """Read the batches of a folder or archive; all six must be there."""
     contents = _contents(path)
-    suffix = ".bin" if any(name.endswith("_batch.bin") for name in contents) else ""
+    suffix = ".bin" if any(name.endswith(".bin") for name in contents) else ""
     expected = [f"data_batch_{i}{suffix}" for i in range(1, 6)] + [f"test_batch{suffix}"]
     missing = [name for name in expected if name not in contents]
     if missing:
