@@ -217,7 +217,7 @@ def global_norm(grads: Values) -> Value:
 def clip_by_norm(grads: Values, limit: float) -> Values:
     """g <- g limit / max(norm, limit): unchanged up to the limit, then one scale for all.
 
-    Errors: none; a norm that is NaN makes all gradients NaN, which the trainer reports.
+    A gradient that holds NaN or infinity makes all of them NaN, which the trainer reports.
     """
     if not grads:
         return grads

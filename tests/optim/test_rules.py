@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiso.compiler.trace import trace
-from kiso.optim import Eve, Lion, Optimizer, RAdam, bias_correction
+from kiso.optim import Eve, Lion, Optimizer, RAdam, RMSProp, bias_correction
 from tests.optim.helpers import RULES, copies, draw, run
 
 NAMES = sorted(RULES)
@@ -156,6 +156,17 @@ def test_extreme_gradients_stay_finite(name: str, size: float) -> None:
     assert np.isfinite(path).all()
 
 
+def test_a_variance_that_rounds_below_zero_gives_no_nan() -> None:
+    """Centred RMSProp under constant gradients: h - m^2 goes to 0 and past it in float32."""
+    g = np.linspace(0.1, 3, 500).astype("float32")
+    path = run(RMSProp(centered=True, alpha=0.9), np.zeros(500, "float32"), lambda t, w: g, 400)
+    assert np.isfinite(path).all()
+    h, m = np.zeros_like(g), np.zeros_like(g)
+    for _ in range(400):
+        h, m = 0.9 * h + (1 - 0.9) * (g * g), 0.9 * m + (1 - 0.9) * g
+    assert (h - m * m).min() < 0, "the case does not test what it should"
+
+
 @given(t=st.integers(1, 10**6), beta=st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.999, 0.99999]))
 def test_bias_correction_keeps_float32s_digits(t: int, beta: float) -> None:
     exact = 1.0 if beta == 0 else -np.expm1(t * np.log(np.float64(beta)))
@@ -180,7 +191,8 @@ def test_radam_counts_samples_exactly(t: int, beta: float) -> None:
 @given(data=st.data())
 def test_a_group_of_lr_scale_zero_freezes(data: st.DataObject) -> None:
     rule = RULES[data.draw(st.sampled_from(NAMES))]
-    rule = Optimizer.from_dict({**rule.to_dict(), "groups": [{"pattern": "conv.*", "lr_scale": 0.0}]})
+    frozen = {"pattern": "conv.*", "lr_scale": 0.0}
+    rule = Optimizer.from_dict({**rule.to_dict(), "groups": [frozen]})
     params = draw(np.random.default_rng(data.draw(st.integers(0, 99))))
     new, _ = rule.apply(params, params, rule.init_slots(params), lr=np.float32(0.1),
                         t=np.float32(1), loss=np.float32(1))

@@ -29,9 +29,10 @@ from kiso.optim import (
 )
 from kiso.text import set_language
 
-TEXTS = ["constant", "step:30", "step:3:0.5", "multistep:30,60:0.1", "multistep:4", "exp", "exp:0.9",
-         "cosine", "cosine:0.1", "cosine:0:7", "onecycle", "onecycle:0.2:10:100", "warmup:5",
-         "warmup:5+cosine", "warmup:7+step:2:0.1", "plateau", "plateau:5:0.5", "warmup:3+plateau:2"]
+TEXTS = ["constant", "step:30", "step:3:0.5", "multistep:30,60:0.1", "multistep:4", "exp",
+         "exp:0.9", "cosine", "cosine:0.1", "cosine:0:7", "onecycle", "onecycle:0.2:10:100",
+         "warmup:5", "warmup:5+cosine", "warmup:7+step:2:0.1", "plateau", "plateau:5:0.5",
+         "warmup:3+plateau:2"]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -90,7 +91,8 @@ def test_plateau_step_by_step() -> None:
     assert state["best"] == 0.5
 
 
-@given(st.lists(st.floats(-10, 10), max_size=60), st.integers(0, 5), st.sampled_from("min max".split()))
+@given(st.lists(st.floats(-10, 10), max_size=60), st.integers(0, 5),
+       st.sampled_from(["min", "max"]))
 def test_plateau_never_raises_the_rate(values: list[float], patience: int, mode: str) -> None:
     schedule = ReduceLROnPlateau(patience, 0.5, mode=mode)
     state, drops, last = schedule.start(), 0, 1.0
