@@ -176,7 +176,7 @@ class Im2Col(Op):
         out = out_sizes("im2col", x.shape[2:], self.kernel, self.stride, self.padding,
                         self.dilation)
         w = windows(padded(x, self.padding), self.kernel, self.stride, self.dilation, out)
-        return w.reshape(self.shape(x.shape))  # this copies
+        return w.reshape(self.shape(x.shape))  # a copy, unless K = 1
 
     def backward(self, gy: Value, y: Value, x: Value) -> Value:
         return Col2Im(spatial=shape_of(x)[2:], kernel=self.kernel, stride=self.stride,
