@@ -6,6 +6,7 @@
 | `KISO_CACHE`       | folder for downloads and caches                     | `~/.cache/kiso`    |
 | `KISO_LANG`        | language of commands and reports: `en` or `ja`      | `en`               |
 | `KISO_NUM_THREADS` | threads to compute with                             | available cores    |
+| `KISO_DEBUG`       | 1: commands show tracebacks of errors               | 0                  |
 
 They are read when asked for, not at import, so that tests and programs may set them.
 """
@@ -18,7 +19,15 @@ from pathlib import Path
 
 from kiso.errors import ConfigError
 
-__all__ = ["LANGUAGES", "available_cores", "cache_dir", "data_dir", "language", "num_threads"]
+__all__ = [
+    "LANGUAGES",
+    "available_cores",
+    "cache_dir",
+    "data_dir",
+    "debug",
+    "language",
+    "num_threads",
+]
 
 LANGUAGES = ("en", "ja")
 
@@ -67,3 +76,8 @@ def num_threads() -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ConfigError(f"KISO_NUM_THREADS is {value!r}; expected a whole number of at least 1.")
     return int(value)
+
+
+def debug() -> bool:
+    """Whether commands show tracebacks: `KISO_DEBUG` is set, and not to 0."""
+    return os.environ.get("KISO_DEBUG", "") not in ("", "0")

@@ -1,0 +1,262 @@
+"""The commands and all that can be said to them: purpose, examples, options.
+
+Functions, not constants, because the sentences depend on the language, which is known only when the
+program runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kiso.cli.options import (
+    Option,
+    count,
+    dimensions,
+    fractions,
+    number,
+    picture_size,
+    whole,
+    words,
+)
+from kiso.cli.output import Output
+from kiso.text import tr
+
+__all__ = ["Command", "all_commands", "common_options"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: `run(output, **options)` does it and returns the exit code."""
+
+    name: str
+    purpose: str
+    examples: tuple[str, ...]
+    options: tuple[Option, ...]
+    run: Callable[..., int]
+
+
+def common_options() -> list[Option]:
+    """What every command understands."""
+    panel = tr("General")
+    return [
+        Option(name="quiet", short="-q", kind="flag", panel=panel, help=tr("Print errors only.")),
+        Option(name="json", kind="flag", panel=panel,
+               help=tr("Print one JSON document to standard output, and nothing else there.")),
+        Option(name="lang", metavar="en|ja", panel=panel,
+               help=tr("Language of all text; KISO_LANG sets it for good.")),
+        Option(name="debug", kind="flag", panel=panel,
+               help=tr("Show the traceback of an error; KISO_DEBUG=1 does the same.")),
+    ]
+
+
+def run_argument() -> Option:
+    """The folder of an earlier run."""
+    return Option(name="run", kind="required", metavar="RUN", panel=tr("Arguments"),
+                  help=tr("Folder of a run, as `kiso train` printed it."))
+
+
+def checkpoint_option() -> Option:
+    """Which of the two stored sets of weights."""
+    return Option(name="checkpoint", metavar="best|last", default="best", panel=tr("Data"),
+                  help=tr("Weights of the best epoch, or of the last one."))
+
+
+def threads_option(panel: str) -> Option:
+    """How many threads compute."""
+    return Option(name="threads", metavar="N", read=count, default=tr("all cores"), panel=panel,
+                  help=tr("Threads to compute with."))
+
+
+def data_options() -> list[Option]:
+    """Where samples come from, and how they are read."""
+    panel = tr("Data")
+    broken = Option(
+        name="on_broken", metavar="skip|fail", default="skip", panel=panel,
+        help=tr("What to do with unreadable files and rows: leave them out, or refuse all."))
+    return [
+        Option(name="data_dir", metavar="FOLDER", default="KISO_DATA", panel=panel,
+               help=tr("Folder in which data sets are looked up first.")),
+        broken,
+        Option(name="download", kind="flag", panel=panel,
+               help=tr("Fetch mnist, fashion_mnist or cifar10 when it is not here.")),
+        Option(name="split", metavar="F[,F,F]", read=fractions, default="0.7,0.15,0.15",
+               panel=panel, help=tr("Fractions for training, validation and test.")),
+        Option(name="size", metavar="N|HxW", read=picture_size, panel=panel,
+               default=tr("as they are up to 64x64, else 32"),
+               help=tr("Pixels to which pictures are cropped and scaled.")),
+        Option(name="grey", kind="flag", panel=panel,
+               help=tr("Read pictures in one channel instead of three.")),
+        Option(name="target", metavar="COLUMN", panel=panel,
+               help=tr("Column of a CSV table that is to be predicted.")),
+        Option(name="columns", metavar="A,B,...", read=words, default=tr("all others"),
+               panel=panel, help=tr("Columns of a CSV table to predict from.")),
+        Option(name="task", metavar="classification|regression", panel=panel,
+               default=tr("follows from the target"), help=tr("What is predicted.")),
+    ]
+
+
+def training_options() -> list[Option]:
+    """How the weights are found."""
+    panel = tr("Training")
+    by_task = tr("follows from the data")
+    return [
+        Option(name="model", short="-m", metavar="TEXT", default=by_task, panel=panel,
+               help=tr("Layers in words (`kiso summary --help` shows how), or a model's name.")),
+        Option(name="epochs", short="-e", metavar="N", read=whole, default=by_task, panel=panel,
+               help=tr("Passes over the training samples.")),
+        Option(name="batch_size", short="-b", metavar="N", read=whole, default=by_task,
+               panel=panel, help=tr("Samples in a step.")),
+        Option(name="optimizer", metavar="NAME", default="adam", panel=panel,
+               help=tr("Update rule: sgd, momentum, nesterov, adam, adamw, lion, ...")),
+        Option(name="lr", metavar="X", read=number, default=tr("the optimizer's own"),
+               panel=panel, help=tr("Learning rate.")),
+        Option(name="momentum", metavar="X", read=number, default=tr("the optimizer's own"),
+               panel=panel, help=tr("Momentum, for optimizers that have it.")),
+        Option(name="weight_decay", metavar="X", read=number, default=tr("the optimizer's own"),
+               panel=panel, help=tr("Decay of the weights (not of biases and norms).")),
+        Option(name="schedule", metavar="TEXT", default=by_task, panel=panel,
+               help=tr("Course of the learning rate: constant, cosine, step, onecycle, ...")),
+        Option(name="augment", metavar="TEXT", default=by_task, panel=panel,
+               help=tr("Random changes to training pictures, such as 'shift2 flip rotate10'.")),
+        Option(name="loss", metavar="NAME", default=tr("follows from the target"), panel=panel,
+               help=tr("cross_entropy for classes; mse, l1 or huber for numbers.")),
+        Option(name="label_smoothing", metavar="X", read=number, default="0", panel=panel,
+               help=tr("Share of the target that is spread over all classes.")),
+        Option(name="clip_norm", metavar="X", read=number, default=tr("off"), panel=panel,
+               help=tr("Limit of the gradient's norm.")),
+        Option(name="patience", metavar="N", read=whole, default=tr("off"), panel=panel,
+               help=tr("Stop after so many epochs without a better validation loss.")),
+    ]
+
+
+def run_options() -> list[Option]:
+    """Where and how a run is carried out."""
+    panel = tr("Run")
+    return [
+        Option(name="out", short="-o", metavar="FOLDER", default=tr("a new one below runs/"),
+               panel=panel, help=tr("Folder for the results.")),
+        Option(name="overwrite", kind="flag", panel=panel,
+               help=tr("Replace an earlier run in that folder.")),
+        Option(name="seed", metavar="N", read=whole, default="0", panel=panel,
+               help=tr("The same seed gives the same weights.")),
+        Option(name="engine", metavar="eager|traced", default="eager", panel=panel,
+               help=tr("How a step is computed: line by line, or as one recorded graph.")),
+        threads_option(panel),
+    ]
+
+
+def train_command() -> Command:
+    """`kiso train`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.train import train
+        return train(output, **values)
+
+    data = Option(name="data", kind="argument", metavar="DATA", default="digits",
+                  panel=tr("Arguments"),
+                  help=tr("digits, mnist, fashion_mnist, cifar10; a folder with a folder of "
+                          "pictures for each class; a .csv, .npz or .tar.gz file."))
+    return Command(
+        "train", tr("Train a model and write a report."),
+        ("kiso train",
+         'kiso train mnist --model "flatten linear100 relu linear10" --epochs 10',
+         "kiso train photos/ --size 32 --epochs 5 --augment 'flip shift2'",
+         "kiso train houses.csv --target price --out runs/houses"),
+        (data, *training_options(), *data_options(), *run_options()), run)
+
+
+def resume_command() -> Command:
+    """`kiso resume`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.train import resume
+        return resume(output, **values)
+
+    return Command("resume", tr("Go on with a run that was stopped, to the same weights."),
+                   ("kiso resume runs/digits",),
+                   (run_argument(), threads_option(tr("Run"))), run)
+
+
+def evaluate_command() -> Command:
+    """`kiso evaluate`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.judge import evaluate
+        return evaluate(output, **values)
+
+    data = Option(name="data", kind="argument", metavar="DATA", panel=tr("Arguments"),
+                  default=tr("the run's test samples"),
+                  help=tr("Other data to judge the model with: a name, folder or file."))
+    wanted = {"data_dir", "on_broken"}
+    return Command("evaluate", tr("Measure how good a trained model is."),
+                   ("kiso evaluate runs/digits", "kiso evaluate runs/photos more-photos/"),
+                   (run_argument(), data, checkpoint_option(),
+                    *(o for o in data_options() if o.name in wanted)), run)
+
+
+def predict_command() -> Command:
+    """`kiso predict`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.judge import predict
+        return predict(output, **values)
+
+    files = Option(name="files", kind="many", metavar="FILES...", panel=tr("Arguments"),
+                   help=tr("Pictures, folders of pictures, or a CSV table for a model of tables."))
+    panel = tr("Output")
+    return Command(
+        "predict", tr("Let a trained model judge new pictures or rows."),
+        ("kiso predict runs/photos new/*.jpg",
+         "kiso predict runs/houses new-houses.csv --csv > prices.csv"),
+        (run_argument(), files, checkpoint_option(),
+         Option(name="csv", kind="flag", panel=panel, help=tr("Print comma-separated values.")),
+         Option(name="out", short="-o", metavar="FILE", panel=panel,
+                help=tr("Write comma-separated values to this file."))), run)
+
+
+def report_command() -> Command:
+    """`kiso report`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.judge import report
+        return report(output, **values)
+
+    return Command("report", tr("Write the report of a run anew, for example in another language."),
+                   ("kiso report runs/digits", "kiso report runs/digits --lang ja"),
+                   (run_argument(),), run)
+
+
+def summary_command() -> Command:
+    """`kiso summary`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.look import summary
+        return summary(output, **values)
+
+    model = Option(name="model", kind="required", metavar="MODEL", panel=tr("Arguments"),
+                   help=tr("Layers in words, for example 'conv30k5 relu pool2 flatten linear10', "
+                           "or a model's name."))
+    size = Option(name="input", kind="needed", short="-i", metavar="1x28x28", read=dimensions,
+                  panel=tr("Model"),
+                  help=tr("Shape of a sample: channels, height and width; for tables the number of "
+                          "columns."))
+    outputs = Option(name="outputs", metavar="N", read=count, default="10", panel=tr("Model"),
+                     help=tr("Classes or target values, for models that are called by name."))
+    return Command(
+        "summary", tr("List a model's layers, shapes, parameters and costs."),
+        ('kiso summary "conv30k5 relu pool2 flatten linear10" --input 1x28x28',
+         'kiso summary "linear64 relu linear1" --input 12'),
+        (model, size, outputs), run)
+
+
+def info_command() -> Command:
+    """`kiso info`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.look import info
+        return info(output, **values)
+
+    where = [option for option in data_options() if option.name == "data_dir"]
+    return Command("info", tr("Show versions, processor, memory, folders and data sets."),
+                   ("kiso info", "kiso info --json"), tuple(where), run)
+
+
+def all_commands() -> list[Command]:
+    """Every command, in the order of the help."""
+    return [train_command(), resume_command(), evaluate_command(), predict_command(),
+            report_command(), summary_command(), info_command()]

@@ -1,0 +1,48 @@
+"""Metrics as lines and tables for people; shared by the commands that judge a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kiso.cli.output import Output, in_thousands
+from kiso.text import tr
+
+__all__ = ["class_table", "per_cent", "score_rows", "significant"]
+
+
+def per_cent(value: float) -> str:
+    """0.98276 -> 98.28 %."""
+    return f"{100 * value:.2f} %"
+
+
+def significant(value: float) -> str:
+    """A number with four significant digits: 0.06543, 12.34, 4321."""
+    return f"{value:.4g}" if abs(value) < 10_000 else in_thousands(round(value))
+
+
+def score_rows(metrics: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
+    """Names and values of the scores `prefix + name` that are there."""
+    names = [("accuracy", tr("accuracy"), per_cent),
+             ("top5_accuracy", tr("among the best five"), per_cent),
+             ("mae", tr("mean absolute error (MAE)"), significant),
+             ("rmse", tr("root mean squared error (RMSE)"), significant),
+             ("r2", tr("explained share of the variance (R²)"), significant),
+             ("loss", tr("loss"), significant)]
+    return [(label, show(metrics[prefix + name])) for name, label, show in names
+            if metrics.get(prefix + name) is not None]
+
+
+def class_table(output: Output, report: dict[str, Any], limit: int = 20) -> None:
+    """Precision, recall and F of each class and their mean; only the worst of very many classes."""
+    rows = list(report["classes"])
+    if len(rows) > limit:
+        rows = sorted(rows, key=lambda row: row["f1"])[:limit]
+        output.show(tr("The {limit} classes with the lowest F1:", limit=limit))
+    names = ("precision", "recall", "f1")
+    mean = report["macro"]
+    output.table(
+        [tr("class"), tr("precision"), tr("recall"), "F1", tr("samples")],
+        [[str(row["name"]), *(per_cent(row[name]) for name in names),
+          in_thousands(row["support"])] for row in rows],
+        numbers=(1, 2, 3, 4),
+        footer=[tr("mean"), *(per_cent(mean[name]) for name in names), ""])

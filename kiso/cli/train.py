@@ -1,0 +1,190 @@
+"""`kiso train` and `kiso resume`: what will be done, progress, what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kiso import config
+from kiso.cli.figures import score_rows, significant
+from kiso.cli.machine import processor
+from kiso.cli.output import Output, in_thousands, list_some
+from kiso.text import tr
+from kiso.train.callbacks import Callback, Context
+from kiso.train.progress import Progress, duration
+
+if TYPE_CHECKING:
+    from kiso.train import RunResult
+
+__all__ = ["resume", "train"]
+
+INTERRUPTED = 130
+
+
+def train(output: Output, **options: Any) -> int:
+    """A new run."""
+    from kiso.train import TrainOptions
+    from kiso.train import train as run
+
+    chosen = TrainOptions(**options)
+    start = Start(output)
+    with watching(output) as progress:
+        result = run(chosen, [start, progress])
+    return finish(output, result, start)
+
+
+def resume(output: Output, run: str, threads: int | None = None) -> int:
+    """An earlier run, from its last checkpoint on."""
+    from kiso.train import resume as go_on
+
+    start = Start(output)
+    with watching(output) as progress:
+        result = go_on(run, [start, progress], threads=threads)
+    return finish(output, result, start)
+
+
+@contextlib.contextmanager
+def watching(output: Output) -> Generator[Progress]:
+    """Progress on standard output; with --json on standard error, and only in a terminal."""
+    console = None
+    if output.json:
+        from rich.console import Console
+        console = Console(file=sys.stderr)
+    hidden = output.quiet or (output.json and not sys.stderr.isatty())
+    with Progress(console, quiet=hidden) as progress:
+        yield progress
+
+
+class Start(Callback):
+    """Says what the run consists of, before its first step; keeps it for `--json`."""
+
+    def __init__(self, output: Output):
+        self.output = output
+        self.left_out: list[dict[str, str]] = []
+        self.folder: Path | None = None
+
+    def fit_start(self, context: Context) -> None:
+        """Print the block."""
+        setup = context.setup
+        self.folder = context.folder
+        self.left_out = [{"name": name, "reason": reason}
+                         for name, reason in setup.splits.problems]
+        rows: list[tuple[str, str | list[str]]] = [
+            (tr("data"), data_lines(setup.splits)),
+            (tr("model"), [setup.model_text or type(setup.step.model).__name__,
+                           tr("{count} parameters", count=in_thousands(context.parameters))]),
+            (tr("training"), training_lines(setup)),
+            (tr("machine"), machine_line(setup.options)),
+        ]
+        if context.folder is not None:
+            rows.append((tr("folder"), str(context.folder)))
+        self.output.fields(rows)
+        self.output.show()
+
+
+def data_lines(splits: Any) -> list[str]:
+    """Name, size, splits, and what was wrong with files or rows."""
+    part = splits.train
+    name = str(part.source.get("name") or part.source.get("path") or tr("arrays"))
+    shape = "x".join(map(str, part.input_shape))
+    if part.kind == "image":
+        kind = tr("pictures {shape}", shape=shape)
+    else:
+        kind = tr("rows with {n} numbers each", n=shape)
+    if part.task == "classification":
+        what = tr("{n} classes: {names}", n=len(part.classes),
+                  names=", ".join(list_some(part.classes, 12)))
+    else:
+        what = tr("target: {name}", name=part.target or "y")
+    counts = {key: in_thousands(value) for key, value in splits.counts().items()}
+    lines = [f"{name}: {kind}", what,
+             tr("{train} for training, {val} for validation, {test} for the test", **counts)]
+    return lines + remark_lines(splits)
+
+
+def remark_lines(splits: Any) -> list[str]:
+    """What was left out, what was noticed, what lies in several splits: ten lines of each."""
+    copies = [", ".join(f"{part} {name}" for part, name in group) for group in splits.duplicates]
+    found = [
+        (tr("left out: {n}", n=in_thousands(len(splits.problems))), pairs(splits.problems)),
+        (tr("remarks: {n}", n=in_thousands(len(splits.notes))), pairs(splits.notes)),
+        (tr("the same picture in several splits: {n}", n=in_thousands(len(copies))), copies),
+    ]
+    return [line for title, lines in found if lines
+            for line in (title, *(f"  {one}" for one in list_some(lines)))]
+
+
+def pairs(remarks: Any) -> list[str]:
+    """(name, text) as lines; the name may be empty."""
+    return [f"{name}: {text}" if name else text for name, text in remarks]
+
+
+def training_lines(setup: Any) -> list[str]:
+    """Rule, schedule, batches, augmentation."""
+    rule = setup.step.optimizer.to_dict()
+    shown = [f"{name.replace('_', ' ')} {value:g}" for name, value in rule.items()
+             if name in ("lr", "momentum", "weight_decay", "clip_norm") and value]
+    lines = [f"{setup.options.optimizer} ({', '.join(shown)}), {setup.schedule}",
+             tr("{epochs} epochs of {steps} steps, {size} samples in a step",
+                epochs=setup.epochs, steps=in_thousands(setup.steps_per_epoch),
+                size=setup.batch_size)]
+    if setup.step.augment is not None:
+        lines.append(tr("augmentation: {text}", text=setup.step.augment))
+    return lines
+
+
+def machine_line(options: Any) -> str:
+    """Processor, threads and engine."""
+    return tr("{processor}, {threads} threads, engine {engine}, seed {seed}",
+              processor=processor(), threads=options.threads or config.num_threads(),
+              engine=options.engine, seed=options.seed)
+
+
+def finish(output: Output, result: RunResult, start: Start) -> int:
+    """The results and the report, or how to go on."""
+    folder = result.folder
+    document: dict[str, Any] = {"folder": folder, "report": None, "stopped": result.stopped,
+                                "left_out": start.left_out}
+    if result.stopped == "interrupted":
+        output.document({**document, **result.metrics, "stopped": result.stopped})
+        output.error(tr("stopped; all steps so far are saved. Go on with:") +
+                     f"\n  kiso resume {shlex.quote(str(folder))}")
+        return INTERRUPTED
+    show_results(output, result)
+    try:
+        if folder is not None:
+            from kiso.report import build
+            document["report"] = build(folder)
+    finally:  # a report that fails must not take the results with it
+        output.document({**document, **result.metrics, "stopped": result.stopped})
+    output.fields([(tr("report"), str(document["report"]))] if folder is not None else [])
+    return 0
+
+
+def show_results(output: Output, result: RunResult) -> None:
+    """The block at the end."""
+    metrics = result.metrics
+    output.show()
+    rows: list[tuple[str, str | list[str]]] = []
+    for prefix, title in (("test_", tr("test")), ("val_", tr("validation"))):
+        scores = score_rows(metrics, prefix)
+        if scores:
+            rows.append((title, ", ".join(f"{name} {value}" for name, value in scores)))
+    rate = in_thousands(round(metrics["images_per_second"]))
+    rows += [
+        (tr("best epoch"), tr("{best} of {epochs}", best=metrics["best_epoch"],
+                              epochs=metrics["epochs"])),
+        (tr("time"), tr("{total}, of which training {train} ({rate} samples/s)", rate=rate,
+                        total=duration(metrics["seconds_total"]),
+                        train=duration(metrics["seconds_train"]))),
+    ]
+    if metrics.get("peak_memory_bytes"):
+        rows.append((tr("memory"), tr("{size} MB at most", size=significant(
+            metrics["peak_memory_bytes"] / 1e6))))
+    if result.folder is not None:
+        rows.append((tr("folder"), str(result.folder)))
+    output.fields(rows)
