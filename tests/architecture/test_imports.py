@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": MATHS | {"autograd", "nn", "optim"},
     "train": ALL,
     "report": ALL | {"train"},
-    "cli": ALL | {"train", "report"},
+    "cli": ALL | {"train", "report", "kiso"},
     "__main__": {"cli"},
     "kiso": ALL | {"train", "report", "cli"},
 }
