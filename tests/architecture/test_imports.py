@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
 NUMPY_ONLY = {"errors", "config", "text", "files", "ops", "autograd", "compiler", "optim", "models"}
 
 # `import name` -> name of the package that is declared in pyproject.toml.
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "mpl_toolkits": "matplotlib"}
+PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}
 
 HEAVY = {"matplotlib", "PIL", "sklearn", "scipy", "jinja2", "rich", "typer", "pooch", "safetensors",
          "torch"}
