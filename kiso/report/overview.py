@@ -1,0 +1,307 @@
+"""What the report says about a run as a whole: headline, key figures, curves, settings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from kiso.report.run import Run
+from kiso.text import tr
+from kiso.train.progress import duration
+
+__all__ = [
+    "Card",
+    "Table",
+    "cards",
+    "curve_notes",
+    "environment",
+    "file_size",
+    "file_table",
+    "headline",
+    "history_table",
+    "notices",
+    "number",
+    "percent",
+    "settings",
+    "wilson",
+]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One key figure."""
+
+    title: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.983 as "98.3 %"; "-" for nothing."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.{digits}f} %"
+
+
+def number(value: float | None) -> str:
+    """Four figures: 0.05123, 12.35, 1,234, 1.2e-07; "-" for nothing."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == round(value) and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3e}"
+    return f"{value:.4g}"
+
+
+def file_size(count: float) -> str:
+    """1234567 as "1.2 MB" (1 MB = 1,000,000 bytes)."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 999.5 or unit == "GB":
+            return f"{count:.3g} {unit}"
+    raise AssertionError("unreachable")
+
+
+def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share: (p + z^2/2n -+ z sqrt(p (1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+
+    Unlike p -+ z sqrt(p (1-p)/n) it stays within 0..1 and is not empty at p = 1 (Wilson, 1927).
+    """
+    p, scale = right / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _epochs(count: int) -> str:
+    return tr("1 epoch") if count == 1 else tr("{n} epochs", n=f"{count:,}")
+
+
+def _last(run: Run, key: str) -> float | None:
+    """A value of the best epoch's row of the history."""
+    rows = [row for row in run.history if row["epoch"] == run.best_epoch]
+    return rows[0].get(key) if rows else None
+
+
+def headline(run: Run) -> str:
+    """The result in one sentence."""
+    done = int(run.number("epochs") or len(run.history))
+    if not run.finished:
+        if not run.history:
+            return tr("Not finished: no epoch has ended yet")
+        planned = run.setting("epochs")
+        trained = (tr("{done} of {planned} epochs", done=done, planned=planned)
+                   if isinstance(planned, int) else _epochs(done))
+        if run.task == "regression":
+            return tr("Not finished: {trained}, mean validation error {mae} so far",
+                      trained=trained, mae=number(_last(run, "val_mae")))
+        return tr("Not finished: {trained}, validation accuracy {accuracy} so far",
+                  trained=trained, accuracy=percent(_last(run, "val_accuracy")))
+    after, time = _epochs(done), duration(run.number("seconds_total") or math.nan)
+    if run.task == "regression":
+        if run.number("test_mae") is not None:
+            return tr("Mean error {mae} on the test data (R² {r2}) after {epochs} in {time}",
+                      mae=number(run.number("test_mae")), r2=number(run.number("test_r2")),
+                      epochs=after, time=time)
+        return tr("Mean error {mae} on the validation data after {epochs} in {time}",
+                  mae=number(run.number("val_mae")), epochs=after, time=time)
+    if run.number("test_accuracy") is not None:
+        return tr("Test accuracy {accuracy} after {epochs} in {time}",
+                  accuracy=percent(run.number("test_accuracy")), epochs=after, time=time)
+    return tr("Validation accuracy {accuracy} after {epochs} in {time}",
+              accuracy=percent(run.number("val_accuracy")), epochs=after, time=time)
+
+
+def notices(run: Run) -> list[str]:
+    """What is missing, damaged or unusual, in sentences."""
+    found: list[str] = []
+    reasons = {
+        "config.toml": tr("so the settings of the run are unknown"),
+        "history.csv": tr("so there are no learning curves"),
+        "metrics.json": tr("it is written when the training ends"),
+        "predictions.npz": tr("so nothing can be said about single test samples"),
+    }
+    found += [tr("{file} is missing: {reason}.", file=name, reason=reasons[name])
+              for name in run.missing]
+    for name, reason in run.damaged.items():
+        found.append(tr("{file} cannot be read ({reason}), {effect}.", file=name, reason=reason,
+                        effect=reasons[name]))
+    if not run.finished:
+        found.append(tr("The run is not finished. Continue it with: kiso resume {folder}",
+                        folder=run.folder.name))
+    elif run.metrics.get("stopped"):
+        found.append(tr("Stopped early: {reason}", reason=run.metrics["stopped"]))
+    return found
+
+
+def cards(run: Run) -> list[Card]:
+    """Key figures; those that the run lacks are left out."""
+    found: list[Card] = []
+    answers = run.predictions
+    if run.task == "classification":
+        test = run.number("test_accuracy")
+        if test is not None:
+            note = ""
+            if answers is not None and answers.classes:
+                n = len(answers.y)
+                right = int((answers.output.argmax(1) == answers.y).sum())
+                low, high = wilson(right, n)
+                note = tr("{right} of {n} right; 95 % interval {low} to {high}", right=f"{right:,}",
+                          n=f"{n:,}", low=percent(low), high=percent(high))
+            found.append(Card(tr("Test accuracy"), percent(test), note))
+        for key, title in (("val_accuracy", tr("Validation accuracy")),
+                           ("train_accuracy", tr("Training accuracy"))):
+            value = run.number(key) if run.finished else _last(run, key)
+            if value is not None:
+                found.append(Card(title, percent(value), tr("at the best epoch")))
+    else:
+        for key, title, note in (
+            ("test_mae", tr("Mean absolute error"), tr("on the test data")),
+            ("test_rmse", tr("Root mean squared error"), tr("on the test data")),
+            ("test_r2", "R²", tr("on the test data; 1 is perfect")),
+            ("val_mae", tr("Validation error"), tr("at the best epoch")),
+        ):
+            value = run.number(key) if run.finished else _last(run, key)
+            if value is not None:
+                found.append(Card(title, number(value), note))
+    return found + _cost(run)
+
+
+def _cost(run: Run) -> list[Card]:
+    """Size and time."""
+    found: list[Card] = []
+    if run.best_epoch:
+        planned = int(run.number("epochs") or len(run.history))
+        found.append(Card(tr("Best epoch"), str(run.best_epoch), tr("of {n}", n=planned)))
+    parameters = run.number("parameters")
+    if parameters is not None:
+        found.append(Card(tr("Parameters"), f"{parameters:,.0f}"))
+    seconds = run.number("seconds_train")
+    if seconds is None and run.history:
+        seconds = sum(row.get("seconds", 0.0) for row in run.history)
+    if seconds:
+        rate = run.number("images_per_second")
+        note = tr("{rate} samples per second", rate=number(round(rate))) if rate else ""
+        found.append(Card(tr("Training time"), duration(seconds), note))
+    return found
+
+
+# --------------------------------------------------------------------------------------- curves
+
+
+def curve_notes(run: Run) -> list[str]:
+    """What the curves show: the gap at the best epoch, over- or underfitting."""
+    best, train = run.best_epoch, _last(run, "train_loss")
+    val = _last(run, "val_loss")
+    if train is None or val is None:
+        return []
+    found = [tr("At the best epoch ({epoch}) the validation loss is {val} and the training loss "
+                "{train}: a gap of {gap}.", epoch=best, val=number(val), train=number(train),
+                gap=number(val - train))]
+    rows = [r for r in run.history if math.isfinite(r.get("val_loss", math.nan))]
+    lowest = min(rows, key=lambda r: r["val_loss"]) if rows else None
+    if lowest is None or len(rows) < 4:
+        return found
+    end = rows[-1]
+    rises = end["val_loss"] > 1.1 * lowest["val_loss"]
+    if rises and end.get("train_loss", math.inf) < lowest.get("train_loss", 0.0):
+        found.append(tr("After epoch {epoch} the validation loss rises while the training loss "
+                        "still falls: the model learns the training data by heart (overfitting). "
+                        "More data, --augment, --weight-decay, dropout or --patience help.",
+                        epoch=int(lowest["epoch"])))
+    elif lowest is end:
+        found.append(tr("The validation loss still falls at the end: more epochs may give a better "
+                        "model."))
+    return found
+
+
+def history_table(run: Run) -> Table:
+    """The numbers behind the curves."""
+    score = run.score
+    columns: list[tuple[str, str]] = [
+        ("epoch", tr("epoch")), ("train_loss", tr("training loss")),
+        ("val_loss", tr("validation loss")),
+        (f"train_{score}",
+         tr("training accuracy") if score == "accuracy" else tr("training error")),
+        (f"val_{score}",
+         tr("validation accuracy") if score == "accuracy" else tr("validation error")),
+        ("val_r2", tr("validation R²")), ("lr", tr("learning rate")),
+        ("gradient_norm", tr("gradient norm")), ("seconds", tr("seconds")),
+    ]
+    columns = [(key, name) for key, name in columns if any(key in row for row in run.history)]
+    rows = [[percent(row.get(key), 2) if key.endswith("accuracy") else number(row.get(key))
+             for key, _ in columns] for row in run.history]
+    return Table(tr("The numbers of every epoch"), [name for _, name in columns], rows)
+
+
+# ------------------------------------------------------------------------- settings and machine
+
+
+def _flat(value: Any, prefix: str = "") -> list[list[str]]:
+    """Nested tables as rows of "a.b" and a text."""
+    if isinstance(value, dict):
+        table: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return [row for key, item in table.items()
+                for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(value, list):
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return [[prefix, ", ".join(str(item) for item in items)]]
+    return [[prefix, str(value)]]
+
+
+def settings(run: Run) -> list[Table]:
+    """config.toml, one table for each of its tables."""
+    titles = {"options": tr("Options given"), "hyperparameters": tr("Hyperparameters"),
+              "data": tr("Data")}
+    head = [tr("name"), tr("value")]
+    loose: list[list[str]] = []
+    found: list[Table] = []
+    for name, value in run.config.items():
+        if isinstance(value, dict) and name != "environment":
+            found.append(Table(titles.get(name, name), head, _flat(value)))  # pyright: ignore
+        elif name != "environment":
+            loose += _flat(value, name)
+    return ([Table(tr("Run"), head, loose)] if loose else []) + found
+
+
+def environment(run: Run) -> Table:
+    """Versions, machine and fingerprint."""
+    stated = run.metrics.get("environment", run.config.get("environment", {}))
+    rows = _flat(stated) if isinstance(stated, dict) and stated else []
+    given = {row[0] for row in rows}
+    for key, name in (("engine", tr("engine")), ("threads", tr("threads")), ("seed", tr("seed")),
+                      ("weights_sha256", tr("SHA-256 of the weights"))):
+        value = run.metrics.get(key)
+        if value is not None and key not in given:
+            rows.append([name, str(value)])
+    memory = run.number("peak_memory_bytes")
+    if memory:
+        rows.append([tr("peak memory"), file_size(memory)])
+    return Table(tr("Environment"), [tr("name"), tr("value")], rows)
+
+
+def file_table(run: Run) -> Table:
+    """The files of the run folder."""
+    purpose = {
+        "config.toml": tr("all that is needed to repeat the run"),
+        "history.csv": tr("one line an epoch, for spreadsheets"),
+        "metrics.json": tr("all figures, for programs"),
+        "predictions.npz": tr("answers for every test sample"),
+        "checkpoint-last.safetensors": tr("where the training stands, for kiso resume"),
+        "checkpoint-best.safetensors": tr("weights of the best epoch, for kiso predict"),
+    }
+    rows = [[name, file_size(count), purpose.get(name, "")] for name, count in run.files]
+    return Table(tr("Files"), [tr("file"), tr("size"), tr("what it holds")], rows)
