@@ -7,7 +7,7 @@ program runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kiso.cli.options import (
@@ -35,6 +35,8 @@ class Command:
     examples: tuple[str, ...]
     options: tuple[Option, ...]
     run: Callable[..., int]
+    topics: dict[str, list[tuple[str, str]]] = field(
+        default_factory=dict[str, list[tuple[str, str]]])  # further headings of the help
 
 
 def common_options() -> list[Option]:
@@ -223,6 +225,23 @@ def report_command() -> Command:
                    (run_argument(),), run)
 
 
+def layer_words() -> list[tuple[str, str]]:
+    """How a model is written in words; kiso/nn/describe.py has the whole grammar."""
+    return [
+        ("conv30k5s2p1", tr("convolution: 30 filters of 5x5, stride 2, padding 1; conv30 is 3x3 "
+                            "and keeps the size")),
+        ("pool2, avgpool2", tr("maximum and average pooling; gap: mean over the whole map")),
+        ("linear100", tr("dense layer of 100 units")),
+        ("relu, sigmoid, ...", tr("activations: also tanh, leakyrelu0.1, elu, gelu, silu, "
+                                  "softplus")),
+        ("bn, dropout0.5", tr("batch normalisation, dropout")),
+        ("flatten", tr("maps to one row; linear does it by itself")),
+        ("{conv64 bn relu} x3", tr("the group three times")),
+        ("res(conv16 bn relu)", tr("residual block: the input is added to the output")),
+        ("cat(A | B), add(A | B)", tr("side by side, joined or added")),
+    ]
+
+
 def summary_command() -> Command:
     """`kiso summary`."""
     def run(output: Output, **values: Any) -> int:
@@ -242,7 +261,7 @@ def summary_command() -> Command:
         "summary", tr("List a model's layers, shapes, parameters and costs."),
         ('kiso summary "conv30k5 relu pool2 flatten linear10" --input 1x28x28',
          'kiso summary "linear64 relu linear1" --input 12'),
-        (model, size, outputs), run)
+        (model, size, outputs), run, {tr("Words for layers"): layer_words()})
 
 
 def info_command() -> Command:

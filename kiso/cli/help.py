@@ -26,8 +26,8 @@ class KisoCommand(TyperCommand):
         words = [option.metavar if option.kind != "argument" else f"[{option.metavar}]"
                  for option in self.spec.options if option.kind not in NAMED]
         usage = " ".join([ctx.command_path, tr("[OPTIONS]"), *words])
-        options = [*self.spec.options, *common_options()]
-        formatter.write(page(usage, self.spec.purpose, by_panel(options), self.spec.examples))
+        panels = {**by_panel(self.spec.options), **self.spec.topics, **general(common_options())}
+        formatter.write(page(usage, self.spec.purpose, panels, self.spec.examples))
 
 
 class KisoGroup(TyperGroup):
@@ -43,20 +43,25 @@ class KisoGroup(TyperGroup):
         purpose = tr("Deep learning from zero: train models on your pictures and tables, and see "
                      "how they learn.")
         examples = ("kiso train", "kiso train --help", "kiso info")
-        formatter.write(page(usage, purpose, {tr("Commands"): commands, **by_panel(self.options)},
-                             examples))
+        panels = {tr("Commands"): commands, **general(self.options)}
+        formatter.write(page(usage, purpose, panels, examples))
 
 
 def by_panel(options: Sequence[Option]) -> dict[str, list[tuple[str, str]]]:
-    """Heading -> (name and value, explanation) of each option, `--help` last."""
+    """Heading -> (name and value, explanation) of each option."""
     panels: dict[str, list[tuple[str, str]]] = {}
     for option in options:
         text = option.help
         if option.default:
             text += " " + tr("(default: {value})", value=option.default)
         panels.setdefault(option.panel, []).append((option.title, text))
-    panels.setdefault(tr("General"), []).append(("--help", tr("Show this help and leave.")))
     return panels
+
+
+def general(options: Sequence[Option]) -> dict[str, list[tuple[str, str]]]:
+    """The heading of what every command has, `--help` last."""
+    rows = [row for part in by_panel(options).values() for row in part]
+    return {tr("General"): [*rows, ("--help", tr("Show this help and leave."))]}
 
 
 def page(usage: str, purpose: str, panels: dict[str, list[tuple[str, str]]],

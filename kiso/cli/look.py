@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from kiso import config
 from kiso.cli.machine import blas, memory_bytes, package_versions, processor
 from kiso.cli.output import Output, in_thousands
-from kiso.errors import DataError
+from kiso.errors import DataError, DescriptionError
 from kiso.text import tr
+
+if TYPE_CHECKING:
+    from kiso import nn
 
 __all__ = ["info", "summary"]
 
@@ -40,11 +43,21 @@ def of_one_sample(shape: Any) -> Any:
     return shape[1:] if shape else None
 
 
+def model_of(text: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A model by name, or from a description that may end in any shape."""
+    from kiso import models, nn
+
+    try:
+        return nn.from_text(models.describe(text, shape), shape, outputs)
+    except DescriptionError:
+        if len(text.split()) == 1:  # perhaps a wrong name: the other message lists the models
+            models.create(text, shape, outputs)
+        raise
+
+
 def summary(output: Output, model: str, input: tuple[int, ...], outputs: int = 10) -> int:
     """Layers of a model: shapes of one sample, parameters, multiply-adds, memory."""
-    from kiso import models
-
-    net = models.create(model, input, outputs)
+    net = model_of(model, input, outputs)
     found = net.summary(input)
     rows = [[row.name, row.layer, dimensions(of_one_sample(row.output_shape)),
              in_thousands(row.parameters), in_thousands(row.multiply_adds),

@@ -72,12 +72,14 @@ class Output:
             found.width = PLAIN_WIDTH
         return found
 
-    def _write(self, stream: IO[str], *parts: RenderableType, style: str = "") -> None:
+    def _write(self, stream: IO[str], *parts: RenderableType, style: str = "",
+               wrap: bool = True) -> None:
         # Rendered first and written by ourselves: rich ends the process when a pipe breaks, and it
         # fills table cells with blanks that nobody wants in a file.
         console = self._console(stream)
         with console.capture() as captured:
-            console.print(*parts, style=style or None, soft_wrap=not console.is_terminal)
+            console.print(*parts, style=style or None,
+                          soft_wrap=not (wrap and console.is_terminal))
         rendered = captured.get()
         if not console.is_terminal:
             rendered = "\n".join(line.rstrip() for line in rendered.split("\n"))
@@ -117,7 +119,8 @@ class Output:
     def _prefixed(self, prefix: str, style: str, message: str) -> None:
         from rich.text import Text
 
-        self._write(sys.stderr, Text.assemble((prefix, style), " ", message))
+        # Not wrapped: paths stay whole, and a caret stays below the word that it points at.
+        self._write(sys.stderr, Text.assemble((prefix, style), " ", message), wrap=False)
 
     def fields(self, rows: Iterable[tuple[str, str | Sequence[str]]], title: str = "") -> None:
         """Names and values under each other, the values aligned; a value may have several lines."""

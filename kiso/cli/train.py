@@ -31,8 +31,8 @@ def train(output: Output, **options: Any) -> int:
     from kiso.train import train as run
 
     chosen = TrainOptions(**options)
-    start = Start(output)
     with watching(output) as progress:
+        start = Start(output, progress)
         result = run(chosen, [start, progress])
     return finish(output, result, start)
 
@@ -41,8 +41,8 @@ def resume(output: Output, run: str, threads: int | None = None) -> int:
     """An earlier run, from its last checkpoint on."""
     from kiso.train import resume as go_on
 
-    start = Start(output)
     with watching(output) as progress:
+        start = Start(output, progress)
         result = go_on(run, [start, progress], threads=threads)
     return finish(output, result, start)
 
@@ -62,14 +62,16 @@ def watching(output: Output) -> Generator[Progress]:
 class Start(Callback):
     """Says what the run consists of, before its first step; keeps it for `--json`."""
 
-    def __init__(self, output: Output):
+    def __init__(self, output: Output, progress: Progress):
         self.output = output
+        self.progress = progress
         self.left_out: list[dict[str, str]] = []
         self.folder: Path | None = None
 
     def fit_start(self, context: Context) -> None:
         """Print the block."""
         setup = context.setup
+        self.progress.unit = "images" if setup.splits.train.kind == "image" else "rows"
         self.folder = context.folder
         self.left_out = [{"name": name, "reason": reason}
                          for name, reason in setup.splits.problems]
@@ -128,7 +130,9 @@ def training_lines(setup: Any) -> list[str]:
     rule = setup.step.optimizer.to_dict()
     shown = [f"{name.replace('_', ' ')} {value:g}" for name, value in rule.items()
              if name in ("lr", "momentum", "weight_decay", "clip_norm") and value]
-    lines = [f"{setup.options.optimizer} ({', '.join(shown)}), {setup.schedule}",
+    schedule = setup.options.schedule or setup.schedule.to_dict()["name"]
+    lines = [tr("{rule} ({values}), schedule {schedule}", rule=setup.options.optimizer,
+                values=", ".join(shown), schedule=schedule),
              tr("{epochs} epochs of {steps} steps, {size} samples in a step",
                 epochs=setup.epochs, steps=in_thousands(setup.steps_per_epoch),
                 size=setup.batch_size)]
