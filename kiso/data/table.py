@@ -187,15 +187,16 @@ def _text(path: Path) -> tuple[str, str]:
 
 
 def _delimiter(text: str) -> str:
-    """Of comma, semicolon and tab, the one that cuts the first lines into the most equal cells."""
+    """Tab, semicolon or comma: the first that cuts the first lines into equally many cells.
+
+    Commas come last, since they also stand in numbers (1,5;2,5) and in texts.
+    """
     head = "\n".join(text.splitlines()[:20])
-    best, best_width = ",", 1
-    for candidate in (",", ";", "\t"):
+    for candidate in ("\t", ";", ","):
         widths = [len(row) for row in csv.reader(io.StringIO(head), delimiter=candidate) if row]
-        usual = max(set(widths), key=widths.count) if widths else 1
-        if widths and widths.count(usual) >= 0.8 * len(widths) and usual > best_width:
-            best, best_width = candidate, usual
-    return best
+        if widths and widths[0] > 1 and widths.count(widths[0]) >= 0.8 * len(widths):
+            return candidate
+    return ","
 
 
 def _has_header(rows: list[list[str]]) -> bool:

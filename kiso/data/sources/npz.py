@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 def _load(path: Path) -> dict[str, Array]:
     """All arrays; object arrays (which would be unpickled) are refused by NumPy."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {str(name).lower(): np.asarray(archive[name]) for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         raise DataError(tr("{path} cannot be read as .npz without running code from it: {reason}.",
