@@ -29,7 +29,7 @@ def sizes(layer: str, name: str, value: Any, ndim: int, low: int = 1) -> int | t
     """A whole number of at least `low`, or `ndim` of them, one for each spatial axis."""
     if _whole(value):
         return count(layer, name, value, low)
-    given = cast("list[Any]", list(value)) if isinstance(value, list | tuple) else []
+    given = list(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else []
     if len(given) != ndim or not all(_whole(n) and n >= low for n in given):
         raise ConfigError(f"{layer}: {name} is {value!r}; expected a whole number of at least "
                           f"{low}, or {ndim} of them, one for each spatial axis.")
@@ -40,7 +40,7 @@ def number(layer: str, name: str, value: Any, low: float = -math.inf, high: floa
            open_low: bool = False) -> float:
     """A finite number from `low` (or above it, with `open_low`) to `high`."""
     real = isinstance(value, int | float | np.integer | np.floating)
-    x = float(value) if real and not isinstance(value, bool) else math.nan
+    x = float(cast("float", value)) if real and not isinstance(value, bool) else math.nan
     if not math.isfinite(x) or not low <= x <= high or (open_low and x == low):
         span = f"above {low:g}" if open_low else f"of at least {low:g}"
         span = "" if low == -math.inf else f" {span}"

@@ -92,8 +92,8 @@ class Module:
             del self._kinds[name]
         elif any(isinstance(part, Parameter | Buffer) for part in _parts(value).values()):
             kind = type(cast("object", value)).__name__
-            raise ConfigError(f"{type(self).__name__}.{name}: parameters in a {kind} would not be found; assign each to an "
-                              "attribute of its own.")
+            raise ConfigError(f"{type(self).__name__}.{name}: parameters in a {kind} would "
+                              "not be found; assign each to an attribute of its own.")
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
