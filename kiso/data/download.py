@@ -22,7 +22,7 @@ from kiso.text import tr
 __all__ = ["SOURCES", "RemoteFile", "download", "fetch"]
 
 _TIMEOUT = 30  # seconds without a byte
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # what is lost at most when the line breaks
 
 
 @dataclass(frozen=True)
