@@ -58,9 +58,9 @@ class Run:
         """"classification" or "regression", from whatever file tells."""
         chosen: Any = self.config.get("hyperparameters", {})
         named: Any = chosen.get("task") if isinstance(chosen, dict) else None  # pyright: ignore
-        stated: Any = self.metrics.get("task") or named
+        stated = str(self.metrics.get("task") or named)  # pyright: ignore[reportUnknownArgumentType]
         if stated in ("classification", "regression"):
-            return str(stated)
+            return stated
         if self.predictions is not None:
             integers = np.issubdtype(self.predictions.y.dtype, np.integer)
             return "classification" if integers else "regression"
