@@ -49,7 +49,8 @@ def _picture_files(inputs: Iterable[str | Path]) -> list[File]:
         if not path.exists():
             raise DataError(tr("there is no file {path}.", path=path))
         inside = [path] if path.is_file() else sorted(
-            p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in images.SUFFIXES)
+            p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")
+            and p.suffix.lower() in (*images.SUFFIXES, *images.UNREADABLE))
         files += [File(str(p), p) for p in inside]
     return files
 

@@ -62,6 +62,8 @@ def _open(data: Path | bytes, max_pixels: int) -> Image.Image:
     """Read the header only, and refuse what is empty, no picture, or too large."""
     from PIL import Image, UnidentifiedImageError
 
+    if isinstance(data, Path) and not data.is_file():  # a pipe would keep us waiting for ever
+        raise BrokenImage(tr("not a regular file"))
     empty = not data if isinstance(data, bytes) else data.stat().st_size == 0
     if empty:
         raise BrokenImage(tr("the file is empty (0 bytes)"))

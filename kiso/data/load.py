@@ -65,8 +65,8 @@ def load(name_or_path: str | Path = "digits", *, data_dir: str | Path | None = N
     """Read a data set and deal it into training, validation and test samples.
 
     name_or_path: digits, mnist, fashion_mnist, cifar10; a folder with a folder for each class
-        (or with train/, val/, test/), with IDX or CIFAR-10 files; a .csv, .npz or .tar(.gz,
-        .xz, .bz2) file.
+        (or with train/, val/, test/), with IDX or CIFAR-10 files; a .csv, .npz, .zip or
+        .tar(.gz, .xz, .bz2) file.
     data_dir: where to look first; then KISO_DATA, then the user cache.
     size, fit: height and width of pictures; "crop", "pad" or "stretch" brings them there.
         Without size, pictures that are all of one size up to 64x64 keep it, others become

@@ -47,8 +47,8 @@ def form_of(path: Path) -> tuple[str, Path]:
             return "npz", path
         if is_archive(path):
             return _archive_form(path), path
-        raise DataError(tr("{path} is of no kind that can be read; expected a folder, .csv, .npz "
-                           "or .tar.gz / .tar.xz.", path=path))
+        raise DataError(tr("{path} is of no kind that can be read; expected a folder, .csv, .npz, "
+                           ".zip or .tar.", path=path))
     if idx.find(path):
         return "idx", path
     batches = cifar.find(path)
@@ -95,11 +95,11 @@ def _known(name: str, data_dir: str | Path | None, fetch: bool,
     tried = list(dict.fromkeys(
         folder for place in places
         for folder in (place / name, place / name.replace("_", "-"), place)))
+    home = places[-1] / name
     for folder in tried:
         found = _holds(name, folder)
-        if found:
+        if found and not (fetch and folder == home):  # there, an earlier download may have stopped
             return found
-    home = places[-1] / name
     if fetch:
         found = _holds(name, download(name, home, progress))
         if found:
@@ -111,13 +111,9 @@ def _known(name: str, data_dir: str | Path | None, fetch: bool,
         list="\n".join(f"  {path}" for path in tried)))
 
 
-def locate(name_or_path: str | Path, data_dir: str | Path | None = None, fetch: bool = False,
-           progress: Progress | None = None) -> tuple[str, str | None, Path]:
-    """(form, name or None, place) of what a user named.
-
-    Known names come first; then paths, as they are and below --data-dir and KISO_DATA.
-    Errors: DataError for what is not there, with the places looked at and near names.
-    """
+def _find(name_or_path: str | Path, data_dir: str | Path | None, fetch: bool,
+          progress: Progress | None) -> tuple[str, str | None, Path]:
+    """See `locate`."""
     text = str(name_or_path)
     name = canonical(text)
     if name in NAMES:
@@ -132,6 +128,20 @@ def locate(name_or_path: str | Path, data_dir: str | Path | None = None, fetch: 
     hint = tr(" Did you mean {names}?", names=", ".join(near)) if near else ""
     raise DataError(tr(
         "there is no data set or file {name}.{hint} Known data sets: {known}. Otherwise give a "
-        "folder with a folder for each class, a .csv, .npz or .tar file. Looked in:\n{list}",
+        "folder with a folder for each class, a .csv, .npz, .zip or .tar file. Looked in:\n{list}",
         name=text, hint=hint, known=", ".join(NAMES),
         list="\n".join(f"  {path}" for path in candidates)))
+
+
+def locate(name_or_path: str | Path, data_dir: str | Path | None = None, fetch: bool = False,
+           progress: Progress | None = None) -> tuple[str, str | None, Path]:
+    """(form, name or None, place) of what a user named.
+
+    Known names come first; then paths, as they are and below --data-dir and KISO_DATA.
+    Errors: DataError for what is not there, with the places looked at and near names.
+    """
+    try:
+        return _find(name_or_path, data_dir, fetch, progress)
+    except OSError as error:  # a folder that may not be listed, a name that is too long
+        raise DataError(tr("cannot read {path}: {reason}.", path=error.filename or name_or_path,
+                           reason=error.strerror or str(error))) from error

@@ -96,6 +96,7 @@ def test_one_hot_categories_are_sorted(tmp_path):
     assert splits.train.columns == ("wind=NW", "wind=SE", "wind=cv")
     found = whole(splits)
     assert found[:4].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    assert dict(splits.notes) == {"wind": "25 missing values: all zeros"}
 
 
 @pytest.mark.parametrize("missing", ["", "NA", "NaN", "?", "n/a", "null", " "])
@@ -120,6 +121,7 @@ def test_statistics_come_from_training_rows_only(tmp_path):
     assert after.train.columns == before.train.columns == ("a", "c=u", "c=v")
     assert (after.train.x == before.train.x).all()
     assert (after.test.x[:, 1:] == 0).all()
+    assert "15 odd values" in dict(after.notes)["c"]
 
 
 def test_numbers_with_a_few_unreadable_cells(tmp_path):
@@ -127,7 +129,7 @@ def test_numbers_with_a_few_unreadable_cells(tmp_path):
     splits = load(path, target="y")
     assert splits.train.columns == ("a",)
     assert dict(splits.notes)["a"] \
-        == "1 values are no numbers (first: 'broken', line 52): counted as missing"
+        == "1 odd values; the first, in line 52: a is 'broken', not a number: counted as missing"
 
 
 def test_rows_without_target_are_dropped_and_counted(tmp_path):
@@ -195,6 +197,13 @@ def test_task_overrides(tmp_path):
     path = write(tmp_path, {"a": size, "y": lambda i: "bad" if i == 3 else i})
     with pytest.raises(DataError, match=r"not a number in 1 rows \(such as 'bad'\)"):
         load(path, target="y", task="regression")
+
+
+def test_equal_numbers_are_one_class(tmp_path):
+    path = write(tmp_path, {"a": size, "y": lambda i: ["1", "1.0", "10", "2.5", "+2.5"][i % 5]})
+    splits = load(path, target="y", task="classification")
+    assert splits.train.classes == ("1", "2.5", "10")
+    assert whole(splits, "y")[:5].tolist() == [0, 0, 2, 1, 1]
 
 
 def test_classes_are_stratified(tmp_path):

@@ -159,6 +159,10 @@ def test_data_sets_by_name_only_when_asked(server, tmp_path, monkeypatch):
     splits = load("mnist", download=True)
     assert splits.counts() == {"train": 90, "val": 10, "test": 30}
     assert len(list((tmp_path / "data" / "mnist").iterdir())) == 4
+    (tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match="lacks the IDX files t10k-labels"):
+        load("mnist")
+    assert load("mnist", download=True).counts() == splits.counts()  # a broken-off download
     asked = len(server.asked)
     assert load("mnist").train.source == splits.train.source
     assert load("mnist", download=True).counts() == splits.counts()

@@ -80,7 +80,7 @@ def test_a_known_name_is_not_shadowed_by_a_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "reason"), [
     ("minst", "mean mnist"), ("cifar-100", "mean cifar10"), ("digit", "mean digits"),
     ("fashon_mnist", "mean fashion_mnist"), ("no/such/folder", "Known data sets: digits, mnist"),
-    ("a.csv", "no data set or file a.csv")])
+    ("a.csv", "no data set or file a.csv"), ("a" * 5000, "cannot read a")])
 def test_unknown_names(name, reason):
     with pytest.raises(DataError, match=reason) as caught:
         load(name)

@@ -1,45 +1,33 @@
-"""Files inside .tar, .tar.gz, .tar.bz2, .tar.xz: read in turn, never unpacked to disk."""
+"""Files inside .tar (also .gz, .bz2, .xz) and .zip: read in turn, never unpacked to disk."""
 
 from __future__ import annotations
 
 import lzma
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from kiso.errors import DataError
 from kiso.text import tr
 
 __all__ = ["Member", "is_archive", "members"]
 
-_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_DAMAGED = (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, ValueError)
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
+_DAMAGED = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error,
+            ValueError, RuntimeError)  # RuntimeError: a zip with a password
 
 
-@dataclass(frozen=True)
-class Member:
-    """One file of an archive; `read` must be called before the next one is asked for."""
+class Member(NamedTuple):
+    """One file or folder of an archive; `read` must be called before the next one is asked for."""
 
     name: str
     size: int
     is_folder: bool
-    archive: tarfile.TarFile
-    info: tarfile.TarInfo
-
-    def read(self) -> bytes:
-        """The whole content."""
-        try:
-            file = self.archive.extractfile(self.info)
-            return file.read() if file else b""
-        except _DAMAGED as error:
-            raise _damaged(self.archive.name, error) from error
-
-
-def _damaged(path: object, error: Exception) -> DataError:
-    return DataError(tr("{path} is damaged or cannot be read: {reason}; fetch it again.",
-                        path=path, reason=error))
+    read: Callable[[], bytes]
 
 
 def is_archive(path: Path) -> bool:
@@ -47,18 +35,48 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(_ENDINGS) and path.is_file()
 
 
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(tr("{path} is damaged or cannot be read: {reason}; fetch it again.",
+                        path=path, reason=error))
+
+
+def _read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(info)
+    return file.read() if file else b""
+
+
+def _tar(path: Path) -> Iterator[Member]:
+    with tarfile.open(path) as archive:
+        for info in archive:
+            if info.isreg() or info.isdir():  # no links, no devices
+                yield Member(info.name, info.size, info.isdir(), partial(_read_tar, archive, info))
+        while archive.fileobj and archive.fileobj.read(1 << 20):
+            pass  # the checksum of a compressed archive stands at its very end
+
+
+def _zip(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            yield Member(info.filename, info.file_size, info.is_dir(), partial(archive.read, info))
+
+
 def members(path: Path) -> Iterator[Member]:
     """Regular files and folders of an archive, in its own order.
 
-    Links and devices are passed over, and so are names that would lead out of a folder: nothing is
-    written to disk, so they could do no harm, but they have no place among classes either.
+    Names that would lead out of a folder are passed over: nothing is written to disk, so they could
+    do no harm, but they have no place among classes either. Errors: DataError for damaged archives.
     """
+
+    def read(member: Member) -> bytes:
+        try:
+            return member.read()
+        except _DAMAGED as error:
+            raise _damaged(path, error) from error
+
     try:
-        with tarfile.open(path) as archive:
-            for info in archive:
-                name = PurePosixPath(info.name.replace("\\", "/"))
-                if name.is_absolute() or ".." in name.parts or not (info.isreg() or info.isdir()):
-                    continue
-                yield Member(str(name), info.size, info.isdir(), archive, info)
+        for member in _zip(path) if path.suffix.lower() == ".zip" else _tar(path):
+            name = PurePosixPath(member.name.replace("\\", "/"))
+            if not name.is_absolute() and ".." not in name.parts:
+                yield member._replace(name=str(name), read=partial(read, member))
     except _DAMAGED as error:
         raise _damaged(path, error) from error

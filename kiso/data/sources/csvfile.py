@@ -1,7 +1,8 @@
 """CSV tables with a target column -> splits of float32 features.
 
-Numbers stay numbers (missing ones become the training rows' median), categories become one
-column of 0 and 1 each, dates and running numbers (No, id) are left out unless `columns` names
+Numbers stay numbers, those in columns such as year and month too; missing ones become the training
+rows' median. Categories become one column of 0 and 1 each; missing ones and those that no training
+row has are all zeros. Dates and running numbers (No, id) are left out unless `columns` names
 them. Rows without a target are dropped and counted. All that is learned from data (medians,
 categories) is learned from the training rows alone.
 """
@@ -30,7 +31,6 @@ from kiso.data.table import (
     column_kind,
     fit_feature,
     is_missing,
-    number,
     numbers,
     read_csv,
 )
@@ -130,7 +130,7 @@ def _rows_with_target(table: Table, target: str, path: Path) -> tuple[Table, int
 
 def _target_values(cells: Sequence[str], target: str, task: Task | None,
                    ) -> tuple[npt.NDArray[Any], Task, tuple[str, ...]]:
-    """y, the task and the classes; class numbers follow the order of the numbers or texts."""
+    """y, the task and the classes; class numbers follow the order of numbers or texts."""
     values, unreadable = numbers(cells)
     if task == "regression" and unreadable:
         raise DataError(tr("the target {name} is not a number in {count} rows (such as {cell!r}); "
@@ -139,27 +139,35 @@ def _target_values(cells: Sequence[str], target: str, task: Task | None,
     task = guess_task(np.array(cells) if unreadable else values, task, target)
     if task == "regression":
         return values.astype(np.float32)[:, None], task, ()
-    distinct = sorted(set(cells), key=lambda cell: (number(cell) is None, number(cell) or 0, cell))
-    place = {cell: k for k, cell in enumerate(distinct)}
-    return np.array([place[cell] for cell in cells], np.int64), task, tuple(distinct)
+    if not unreadable:  # 1 and 1.0 are one class
+        distinct, y = np.unique(values, return_inverse=True)
+        return y.astype(np.int64), task, tuple(map(_plain, distinct.tolist()))
+    names, y = np.unique(np.array(cells), return_inverse=True)
+    return y.astype(np.int64), task, tuple(map(str, names))
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _remark_on_cells(table: Table, features: Sequence[Feature]) -> None:
-    """One note for each numeric column with missing or unreadable cells."""
+    """Notes for each column with missing, unreadable or (outside of training) unseen cells."""
     for feature in features:
-        if feature.kind != "number":
-            continue
         cells = table.columns[feature.name]
-        _, unreadable = numbers(cells)
         missing = sum(map(is_missing, cells))
-        if missing:
+        if missing and feature.kind == "category":
+            table.notes.append((feature.name, tr("{count} missing values: all zeros",
+                                                 count=missing)))
+        elif missing:
             table.notes.append((feature.name, tr(
                 "{count} missing values filled with the training median {fill:g}", count=missing,
                 fill=feature.fill)))
-        if unreadable:
-            table.notes.append((feature.name, tr(
-                "{count} values are no numbers (first: {cell!r}, {row}): counted as missing",
-                count=len(unreadable), cell=cells[unreadable[0]], row=table.names[unreadable[0]])))
+        _, remarks = feature.encode(cells)
+        if remarks:
+            row, text = remarks[0]
+            table.notes.append((feature.name, tr("{count} odd values; the first, in {row}: {text}",
+                                                 count=len(remarks), row=table.names[row],
+                                                 text=text)))
 
 
 def read(path: Path, request: Request) -> Splits:

@@ -155,6 +155,7 @@ def read(path: Path, request: Request) -> Pool:
     classes = tuple(sorted({name for _, name in labels}))
     need_two_classes(classes, path)
     x = stack(read.pixels, request.image)
+    read.pixels.clear()  # all pictures twice are enough
     y = np.array([classes.index(name) for _, name in labels], np.int64)
     parts: dict[str, Part] = {}
     for part in dict.fromkeys(part for part, _ in labels):
