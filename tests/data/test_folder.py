@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-import time
 import zipfile
 
 import numpy as np
@@ -38,9 +37,7 @@ def test_classes_splits_and_pixels(tmp_path):
 
 def test_broken_files_are_left_out_and_odd_ones_read(tmp_path):
     plant(write_classes(tmp_path) / "cat")
-    start = time.perf_counter()
     splits = load(tmp_path, size=16)
-    assert time.perf_counter() - start < 5
     reasons = dict(splits.problems)
     assert set(reasons) == {f"cat/{name}" for name in BROKEN}
     for name, reason in BROKEN.items():

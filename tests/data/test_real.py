@@ -32,7 +32,7 @@ def test_beijing_air(shared_data):
     path = needs(shared_data / "air" / "PRSA_data_2010.1.1-2014.12.31.csv")
     start = time.perf_counter()
     splits = load(path, target="pm2.5")
-    assert time.perf_counter() - start < 6  # about 1 s on an idle machine
+    assert time.perf_counter() - start < 10  # about 1 s on an idle machine
     assert sum(splits.counts().values()) == 41_757
     assert splits.train.source["missing_target"] == 2067
     assert splits.train.task == "regression"
