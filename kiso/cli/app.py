@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import inspect
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kiso import config
 from kiso.cli.commands import Command, all_commands, common_options
@@ -42,22 +43,25 @@ def language_option(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def command_function(command: Command) -> Callable[..., int]:
-    """A function with the signature that typer turns into the command's options."""
+def command_function(command: Command) -> Callable[..., Callable[[], int]]:
+    """A function with the signature that typer turns into the command's options.
+
+    It only reads the options and returns what is to be done: typer would swallow some exceptions.
+    """
     options: list[Option] = [*command.options, *common_options()]
     by_name = {option.name: option for option in options}
 
-    def run(**given: Any) -> int:
+    def read(**given: Any) -> Callable[[], int]:
         values = {name: by_name[name].value(value) for name, value in given.items()
                   if value is not None and value is not False}
         for name in ("lang", "debug"):
             values.pop(name, None)
         output = Output(values.pop("quiet", False), values.pop("json", False))
-        return command.run(output, **values)
+        return functools.partial(command.run, output, **values)
 
     signature = inspect.Signature([parameter(option) for option in options])
-    run.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
-    return run
+    read.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+    return read
 
 
 def build() -> typer.Typer:
@@ -142,9 +146,11 @@ def dispatch(words: list[str]) -> int:
     from kiso.cli.help import usage_message
 
     try:
-        result = get_command(build()).main(words, prog_name="kiso", standalone_mode=False)
+        todo = get_command(build()).main(words, prog_name="kiso", standalone_mode=False)
     except typer.Exit as left:
         return left.exit_code
+    except SystemExit as left:  # typer ends the process itself when nobody reads its help
+        raise BrokenPipeError from left
     except typer.Abort:
         return INTERRUPTED
     except Exception as error:
@@ -152,7 +158,9 @@ def dispatch(words: list[str]) -> int:
         if message is None:
             raise
         raise ConfigError(message) from error
-    return result if isinstance(result, int) else 0
+    if callable(todo):
+        return cast("Callable[[], int]", todo)()
+    return todo if isinstance(todo, int) else 0  # the code of a page that was only shown
 
 
 def unexpected(output: Output, error: Exception) -> int:

@@ -20,13 +20,14 @@ def significant(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 10_000 else in_thousands(round(value))
 
 
-def score_rows(metrics: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
-    """Names and values of the scores `prefix + name` that are there."""
+def score_rows(metrics: dict[str, Any], prefix: str,
+               brief: bool = False) -> list[tuple[str, str]]:
+    """Names (brief: MAE instead of its full name) and values of the scores that are there."""
     names = [("accuracy", tr("accuracy"), per_cent),
              ("top5_accuracy", tr("among the best five"), per_cent),
-             ("mae", tr("mean absolute error (MAE)"), significant),
-             ("rmse", tr("root mean squared error (RMSE)"), significant),
-             ("r2", tr("explained share of the variance (R²)"), significant),
+             ("mae", "MAE" if brief else tr("mean absolute error (MAE)"), significant),
+             ("rmse", "RMSE" if brief else tr("root mean squared error (RMSE)"), significant),
+             ("r2", "R²" if brief else tr("explained share of the variance (R²)"), significant),
              ("loss", tr("loss"), significant)]
     return [(label, show(metrics[prefix + name])) for name, label, show in names
             if metrics.get(prefix + name) is not None]

@@ -37,7 +37,6 @@ def evaluate(output: Output, run: str, data: str | None = None, **options: Any) 
     ]
     output.fields([*rows, *score_rows(found, "")])
     if "report" in found:
-        output.show()
         class_table(output, found["report"])
     output.document({"run": run, **found})
     return 0

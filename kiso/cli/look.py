@@ -69,7 +69,7 @@ def summary(output: Output, model: str, input: tuple[int, ...], outputs: int = 1
                 in_thousands(found.multiply_adds), in_bytes(found.activation_bytes)])
     output.show(tr("Shapes, multiply-adds and memory are for one sample of {shape}.",
                    shape=dimensions(input)))
-    output.document({"model": model, "input": input, **found.to_dict()})
+    output.document({**found.to_dict(), "model": model, "input": input})
     return 0
 
 

@@ -20,7 +20,7 @@ from kiso.text import tr
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Output", "finite", "in_thousands", "list_some"]
+__all__ = ["Output", "cell_width", "finite", "in_thousands", "list_some"]
 
 PLAIN_WIDTH = 400  # columns where nothing forces lines to wrap
 
@@ -28,6 +28,13 @@ PLAIN_WIDTH = 400  # columns where nothing forces lines to wrap
 def in_thousands(value: float) -> str:
     """1234567 -> 1,234,567."""
     return f"{value:,}"
+
+
+def cell_width(text: str) -> int:
+    """Columns in a terminal; Japanese characters take two."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def list_some(lines: Sequence[str], limit: int = 10) -> list[str]:
@@ -122,8 +129,10 @@ class Output:
         # Not wrapped: paths stay whole, and a caret stays below the word that it points at.
         self._write(sys.stderr, Text.assemble((prefix, style), " ", message), wrap=False)
 
-    def fields(self, rows: Iterable[tuple[str, str | Sequence[str]]], title: str = "") -> None:
-        """Names and values under each other, the values aligned; a value may have several lines."""
+    def fields(self, rows: Iterable[tuple[str, str | Sequence[str]]], title: str = "",
+               width: int = 0) -> None:
+        """Names and values under each other, the values aligned; a value may have several lines.
+        `width`: at least so many columns for the names."""
         if not self.talks:
             return
         from rich.table import Table
@@ -132,7 +141,7 @@ class Output:
         if title:
             self.show(Text(title, style="bold"))
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="cyan", no_wrap=True)
+        grid.add_column(style="cyan", no_wrap=True, min_width=width + 2)
         grid.add_column(overflow="fold")
         for name, value in rows:
             lines = [value] if isinstance(value, str) else list(value)

@@ -9,10 +9,10 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kiso import config
+from kiso import config, models
 from kiso.cli.figures import score_rows, significant
 from kiso.cli.machine import processor
-from kiso.cli.output import Output, in_thousands, list_some
+from kiso.cli.output import Output, cell_width, in_thousands, list_some
 from kiso.text import tr
 from kiso.train.callbacks import Callback, Context
 from kiso.train.progress import Progress, duration
@@ -77,7 +77,7 @@ class Start(Callback):
                          for name, reason in setup.splits.problems]
         rows: list[tuple[str, str | list[str]]] = [
             (tr("data"), data_lines(setup.splits)),
-            (tr("model"), [setup.model_text or type(setup.step.model).__name__,
+            (tr("model"), [model_line(setup),
                            tr("{count} parameters", count=in_thousands(context.parameters))]),
             (tr("training"), training_lines(setup)),
             (tr("machine"), machine_line(setup.options)),
@@ -125,6 +125,15 @@ def pairs(remarks: Any) -> list[str]:
     return [f"{name}: {text}" if name else text for name, text in remarks]
 
 
+def model_line(setup: Any) -> str:
+    """The layers in words, behind the name if the model has one."""
+    name = setup.model_text
+    if not name:
+        return type(setup.step.model).__name__
+    words = models.describe(name, setup.splits.train.input_shape)
+    return words if words == name else f"{name}: {words}"
+
+
 def training_lines(setup: Any) -> list[str]:
     """Rule, schedule, batches, augmentation."""
     rule = setup.step.optimizer.to_dict()
@@ -133,7 +142,7 @@ def training_lines(setup: Any) -> list[str]:
     schedule = setup.options.schedule or setup.schedule.to_dict()["name"]
     lines = [tr("{rule} ({values}), schedule {schedule}", rule=setup.options.optimizer,
                 values=", ".join(shown), schedule=schedule),
-             tr("{epochs} epochs of {steps} steps, {size} samples in a step",
+             tr("epochs {epochs}, steps in each {steps}, samples in a step {size}",
                 epochs=setup.epochs, steps=in_thousands(setup.steps_per_epoch),
                 size=setup.batch_size)]
     if setup.step.augment is not None:
@@ -158,24 +167,25 @@ def finish(output: Output, result: RunResult, start: Start) -> int:
         output.error(tr("stopped; all steps so far are saved. Go on with:") +
                      f"\n  kiso resume {shlex.quote(str(folder))}")
         return INTERRUPTED
-    show_results(output, result)
+    rows = result_rows(result.metrics)
+    width = max(cell_width(name) for name, _ in rows)
+    output.show()
+    output.fields(rows, width=width)
     try:
         if folder is not None:
             from kiso.report import build
             document["report"] = build(folder)
+            output.fields([(tr("report"), str(document["report"]))], width=width)
     finally:  # a report that fails must not take the results with it
         output.document({**document, **result.metrics, "stopped": result.stopped})
-    output.fields([(tr("report"), str(document["report"]))] if folder is not None else [])
     return 0
 
 
-def show_results(output: Output, result: RunResult) -> None:
+def result_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """The block at the end."""
-    metrics = result.metrics
-    output.show()
-    rows: list[tuple[str, str | list[str]]] = []
+    rows: list[tuple[str, str]] = []
     for prefix, title in (("test_", tr("test")), ("val_", tr("validation"))):
-        scores = score_rows(metrics, prefix)
+        scores = score_rows(metrics, prefix, brief=True)
         if scores:
             rows.append((title, ", ".join(f"{name} {value}" for name, value in scores)))
     rate = in_thousands(round(metrics["images_per_second"]))
@@ -189,6 +199,4 @@ def show_results(output: Output, result: RunResult) -> None:
     if metrics.get("peak_memory_bytes"):
         rows.append((tr("memory"), tr("{size} MB at most", size=significant(
             metrics["peak_memory_bytes"] / 1e6))))
-    if result.folder is not None:
-        rows.append((tr("folder"), str(result.folder)))
-    output.fields(rows)
+    return rows

@@ -138,7 +138,8 @@ def test_lines_break_between_japanese_characters(width: int) -> None:
 
 def test_help_is_quick_and_light() -> None:
     """No heavy package; looked up in the list of loaded modules, not by the clock."""
-    code = ("import sys; from kiso.cli.app import main; main(['--help']); main(['train', '--help']);"
+    code = ("import sys; from kiso.cli.app import main; main(['--help']);"
+            "main(['train', '--help'])\n"
             "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env={**os.environ, "PYTHONIOENCODING": "utf-8"})
