@@ -222,8 +222,9 @@ def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "
     part = splits.test if data is None else _same_task(splits, record, encoder)
     with _thread_limit(threads):
         result = judge(runner, state, part)
+    problems = [] if data is None else [list(problem) for problem in splits.problems]
     return {"data": options.data, "split": "test" if data is None else "all", "samples": len(part),
-            **test_metrics(part, result, "")}
+            "problems": problems, **test_metrics(part, result, "")}
 
 
 def _joined(splits: Splits) -> Dataset:
