@@ -215,7 +215,7 @@ class Module:
 
     # Looking at it ------------------------------------------------------------------------------
 
-    def summary(self, input_shape: Sequence[Any], *, batch_size: int = 1,
+    def summary(self, input_shape: Sequence[Any] | int, *, batch_size: int = 1,
                 dtype: str = "float32") -> Summary:
         """Table of layers: output shape, parameters, multiply-adds, memory of activations.
 

@@ -65,7 +65,8 @@ class BatchNormNd(PassOn):
         y, mean, var = ops.batch_norm(x, gamma, beta, self.running_mean, self.running_var,
                                       training=self.training, momentum=self.momentum, eps=self.eps)
         if self.training:
-            self.running_mean, self.running_var = mean, var
+            # In their own type, whatever that of x: the state of a step keeps its types.
+            self.running_mean, self.running_var = ops.cast(mean, kind), ops.cast(var, kind)
         return y
 
     def extra_repr(self) -> str:

@@ -206,17 +206,18 @@ def _tensors(y: Any) -> list[Any]:
     return [t for part in cast("list[Any]", y) for t in _tensors(part)]
 
 
-def _input_shapes(given: Sequence[Any], batch_size: int) -> tuple[Shape, ...]:
-    shapes = [tuple(given)] if all(isinstance(n, int | np.integer) for n in given) else [
-        tuple(s) for s in given]
-    if batch_size < 1 or not shapes or any(
+def _input_shapes(given: Any, batch_size: int) -> tuple[Shape, ...]:
+    given = cast("Sequence[Any]", given if isinstance(given, tuple | list) else (given,))
+    several = bool(given) and all(isinstance(s, tuple | list) for s in given)
+    shapes = [tuple(s) for s in given] if several else [tuple(given)]
+    if batch_size < 1 or any(
             not isinstance(n, int | np.integer) or n < 1 for s in shapes for n in s):
         raise ConfigError(f"summary: input shape {given!r} with batch size {batch_size}; expected "
                           "whole numbers of at least 1, for example (1, 28, 28).")
     return tuple((batch_size, *map(int, s)) for s in shapes)
 
 
-def summarise(model: Module, input_shape: Sequence[Any], *, batch_size: int = 1,
+def summarise(model: Module, input_shape: Sequence[Any] | int, *, batch_size: int = 1,
               dtype: str = "float32") -> Summary:
     """See `Module.summary`."""
     shapes = _input_shapes(input_shape, batch_size)

@@ -30,9 +30,8 @@ def state(model: nn.Module) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
 
 def everything(model: nn.Module) -> dict[str, object]:
     """All attributes of all modules, by identity."""
-    return {f"{name}:{key}": str(value) if key == "_kinds" else id(value) for name, module in model.named_modules()
-            for key, value in vars(module).items() if key != "training"} | {
-        f"{name}:mode": module.training for name, module in model.named_modules()}
+    return {f"{name}:{key}": str(value) if key in ("training", "_kinds") else id(value)
+            for name, module in model.named_modules() for key, value in vars(module).items()}
 
 
 def test_it_equals_the_module_itself() -> None:

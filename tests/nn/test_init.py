@@ -148,7 +148,7 @@ def test_apply_changes_weights_alone() -> None:
     assert not net[2].bias.data.any()
     nn.init.apply(net, "xavier_normal")
     assert std(net[0]) == pytest.approx((2 / (18 + 32 * 9)) ** 0.5, rel=0.1)
-    with pytest.raises(ConfigError, match="normal.*wide"):
+    with pytest.raises(ConfigError, match=r"normal.*wide"):
         nn.init.apply(net, "normal", wide=3)
 
 

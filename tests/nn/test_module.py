@@ -82,6 +82,12 @@ def test_buffers_are_replaced_by_assignment() -> None:
     assert net.norm.running_mean is kept
 
 
+def test_buffers_keep_their_type() -> None:
+    net = nn.BatchNorm1d(3)
+    assert net(x().astype(np.float64)).dtype == np.float64
+    assert net.running_mean.dtype == net.running_var.dtype == np.float32
+
+
 def test_a_parameter_is_not_replaced_by_accident() -> None:
     layer = nn.Linear(2, 3)
     with pytest.raises(ConfigError, match=r"nn\.Parameter\(value\).*weight\.data"):
