@@ -39,8 +39,13 @@ class Confusion:
     true: str
     predicted: str
     count: int
-    share: float  # of the samples of the true class
+    total: int  # samples of the true class
     samples: list[Sample]  # at most SAMPLES
+
+    @property
+    def share(self) -> float:
+        """Share of the true class that went wrong this way."""
+        return self.count / self.total
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def _confusions(answers: Predictions, matrix: Any, report: ClassReport) -> list[
         surest: list[int] = rows[np.argsort(answers.output[rows, i], kind="stable")].tolist()
         found.append(Confusion(
             f"pair-{i}-{j}", answers.classes[i], answers.classes[j], int(off[i, j]),
-            float(off[i, j] / report.support[i]),
+            int(report.support[i]),
             [_sample(answers, r) for r in surest[:SAMPLES]]))
     return found
 

@@ -87,8 +87,8 @@ def _text(color: str = MUTED, size: float = 9.5, **more: Any) -> dict[str, Any]:
             **more}
 
 
-def _title(axes: Any, text: str) -> None:
-    axes.set_title(_label(text, 60), loc="left", pad=10, **_text(INK, 11, fontweight="bold"))
+def _title(axes: Any, text: str, pad: float = 10) -> None:
+    axes.set_title(_label(text, 60), loc="left", pad=pad, **_text(INK, 11, fontweight="bold"))
 
 
 # ----------------------------------------------------------------------------- learning curves
@@ -107,11 +107,11 @@ def learning_curves(history: Sequence[Mapping[str, Any]], *, best_epoch: int | N
         panels = ["loss", *(n for n in ("accuracy", "mae")
                             if any(f"train_{n}" in row for row in history))]
     best = best_epoch if best_epoch is not None else _lowest(history)
-    width, height = 5.2 * len(panels), 3.3
+    width, height = 4.6 * len(panels), 3.3
     figure = Figure(figsize=(width, height))
     figure.patch.set_alpha(0.0)
     for i, panel in enumerate(panels):
-        box = ((0.68 + 5.2 * i) / width, 0.5 / height, 4.35 / width, 2.35 / height)
+        box = ((0.66 + 4.6 * i) / width, 0.5 / height, 3.8 / width, 2.15 / height)
         _curves(_axes(figure, box), history, panel, best)
     return figure
 
@@ -137,7 +137,7 @@ def _curves(axes: Any, history: Sequence[Mapping[str, Any]], panel: str, best: i
     epochs = _column(history, "epoch")
     train, val = _column(history, f"train_{panel}"), _column(history, f"val_{panel}")
     dots = {"marker": "o", "markersize": 3.5} if len(epochs) <= 40 else {}
-    axes.plot(epochs, train, color=TRAIN, linewidth=2, label=tr("training"), **dots)
+    axes.plot(epochs, train, color=TRAIN, linewidth=2, label=tr("train"), **dots)
     if not np.isnan(val).all():
         axes.plot(epochs, val, color=VALIDATION, linewidth=2, label=tr("validation"), **dots)
         axes.fill_between(epochs, train, val, color=VALIDATION, alpha=0.12, linewidth=0,
@@ -156,12 +156,12 @@ def _curves(axes: Any, history: Sequence[Mapping[str, Any]], panel: str, best: i
     axes.set_xlim(1 - room, last + room)
     axes.set_xlabel(tr("epoch"), **_text())
     names = {"loss": tr("Loss"), "accuracy": tr("Accuracy"), "mae": tr("Mean absolute error")}
-    _title(axes, names.get(panel, panel))
+    _title(axes, names.get(panel, panel), 27)
     if len(epochs):
-        # Where curves seldom run: high on the right for losses, low for accuracies.
-        place = "lower right" if panel == "accuracy" else "upper right"
-        axes.legend(loc=place, frameon=False, labelcolor=INK,
-                    prop={"family": _families(), "size": 9})
+        # Above the plot, where no curve can run through it.
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=4, frameon=False,
+                    labelcolor=INK, handlelength=1.4, handletextpad=0.5, columnspacing=1.1,
+                    borderaxespad=0.2, prop={"family": _families(), "size": 8.5})
 
 
 # ---------------------------------------------------------------------------- confusion matrix
@@ -229,14 +229,14 @@ def _cells(axes: Any, counts: npt.NDArray[Any], alpha: npt.NDArray[np.float64]) 
 
 def _finite(y: npt.ArrayLike, prediction: npt.ArrayLike) -> tuple[Any, Any]:
     a, b = np.asarray(y, np.float64).ravel(), np.asarray(prediction, np.float64).ravel()
-    keep = np.isfinite(a) & np.isfinite(b)
+    keep = (np.abs(a) < 1e300) & (np.abs(b) < 1e300)  # NaN compares as false
     return a[keep], b[keep]
 
 
 def scatter(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") -> Figure:
     """Predicted against true values of one target; perfect predictions lie on the line."""
     a, b = _finite(y, prediction)
-    figure, axes = _canvas(5.2, 4.4, left=0.8)
+    figure, axes = _canvas(4.6, 4.0, left=0.8)
     if len(a):
         low, high = min(a.min(), b.min()), max(a.max(), b.max())
         axes.plot([low, high], [low, high], color=BEST, linewidth=1.5, label=tr("exact"))
@@ -253,10 +253,14 @@ def scatter(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") -> F
 def residuals(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") -> Figure:
     """Histogram of the residuals, prediction minus true value, of one target."""
     a, b = _finite(y, prediction)
-    figure, axes = _canvas(5.2, 4.4, left=0.8)
+    figure, axes = _canvas(4.6, 4.0, left=0.8)
     if len(a):
+        low, high = float((b - a).min()), float((b - a).max())
+        if high - low <= 1e-9 * max(abs(low), abs(high)):  # all alike: one bar of some width
+            half = 0.5 * max(abs(low), 1.0)
+            low, high = low - half, high + half
         bins = int(np.clip(np.sqrt(len(a)), 5, 40))
-        axes.hist(b - a, bins=bins, color=TRAIN, alpha=0.75, rwidth=0.94)
+        axes.hist(b - a, bins=bins, range=(low, high), color=TRAIN, alpha=0.75, rwidth=0.94)
         axes.axvline(0, color=BEST, linewidth=1.5, label=tr("exact"))
         mean = float((b - a).mean())
         axes.axvline(mean, color=VALIDATION, linewidth=1.5, linestyle=(0, (4, 3)),

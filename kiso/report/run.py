@@ -166,7 +166,8 @@ def _history(path: Path) -> list[Row]:
 
 
 def _predictions(path: Path) -> Predictions:
-    with np.load(path, allow_pickle=False) as file:
+    # Opened here: of a damaged file np.load itself would leave the handle open.
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         arrays: dict[str, Any] = {name: file[name] for name in file.files}
     y, output = arrays["y"], arrays["output"]
     if output.ndim != 2 or len(y) != len(output) or len(y) == 0:
