@@ -192,7 +192,8 @@ def evaluate_command() -> Command:
     return Command("evaluate", tr("Measure how good a trained model is."),
                    ("kiso evaluate runs/digits", "kiso evaluate runs/photos more-photos/"),
                    (run_argument(), data, checkpoint_option(),
-                    *(o for o in data_options() if o.name in wanted)), run)
+                    *(o for o in data_options() if o.name in wanted),
+                    threads_option(tr("Run"))), run)
 
 
 def predict_command() -> Command:
@@ -211,7 +212,8 @@ def predict_command() -> Command:
         (run_argument(), files, checkpoint_option(),
          Option(name="csv", kind="flag", panel=panel, help=tr("Print comma-separated values.")),
          Option(name="out", short="-o", metavar="FILE", panel=panel,
-                help=tr("Write comma-separated values to this file."))), run)
+                help=tr("Write comma-separated values to this file.")),
+         threads_option(tr("Run"))), run)
 
 
 def report_command() -> Command:

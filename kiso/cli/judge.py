@@ -42,8 +42,8 @@ def evaluate(output: Output, run: str, data: str | None = None, **options: Any) 
     return 0
 
 
-def predict(output: Output, run: str, files: list[str], checkpoint: str = "best",
-            csv: bool = False, out: str | None = None) -> int:
+def predict(output: Output, run: str, files: list[str], csv: bool = False,
+            out: str | None = None, **options: Any) -> int:
     """Answers for new files or rows."""
     from kiso.train import predict as judge
 
@@ -51,7 +51,7 @@ def predict(output: Output, run: str, files: list[str], checkpoint: str = "best"
         raise ConfigError(tr("--csv and --json exclude each other; choose one."))
     if out is not None:
         check_target(Path(out))
-    answers = judge(run, files, checkpoint=checkpoint)
+    answers = judge(run, files, **options)
     good = [answer for answer in answers if answer.problem is None]
     for line in list_some([f"{a.name}: {a.problem}" for a in answers if a.problem is not None], 20):
         output.warn(line)

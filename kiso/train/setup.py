@@ -12,6 +12,7 @@ import numpy as np
 
 from kiso import data, models, nn, optim
 from kiso.data import Augment, Dataset, Normalizer, Splits, encoder_from_json
+from kiso.data.places import canonical
 from kiso.errors import CheckpointError, ConfigError
 from kiso.text import tr
 from kiso.train import metrics
@@ -89,7 +90,8 @@ class Setup:
         """config.toml: the options as given, and what they came to be."""
         given = {f.name: getattr(self.options, f.name) for f in fields(TrainOptions)
                  if getattr(self.options, f.name) is not None and f.name != "overwrite"}
-        if "data" in given and Path(given["data"]).exists():
+        # A known name comes first, even if a folder has the same name.
+        if canonical(given["data"]) not in data.NAMES and Path(given["data"]).exists():
             given["data"] = str(Path(given["data"]).resolve())
         if given.get("data_dir"):
             given["data_dir"] = str(Path(given["data_dir"]).resolve())
