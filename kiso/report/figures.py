@@ -87,8 +87,15 @@ def _text(color: str = MUTED, size: float = 9.5, **more: Any) -> dict[str, Any]:
             **more}
 
 
-def _title(axes: Any, text: str, pad: float = 10) -> None:
-    axes.set_title(_label(text, 60), loc="left", pad=pad, **_text(INK, 11, fontweight="bold"))
+def _title(axes: Any, text: str) -> None:
+    axes.set_title(_label(text, 60), loc="left", pad=27, **_text(INK, 11, fontweight="bold"))
+
+
+def _legend(axes: Any) -> None:
+    """Between title and plot, where no curve can run through it."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=4, frameon=False,
+                labelcolor=INK, handlelength=1.4, handletextpad=0.5, columnspacing=1.1,
+                borderaxespad=0.2, prop={"family": _families(), "size": 8.5})
 
 
 # ----------------------------------------------------------------------------- learning curves
@@ -156,12 +163,9 @@ def _curves(axes: Any, history: Sequence[Mapping[str, Any]], panel: str, best: i
     axes.set_xlim(1 - room, last + room)
     axes.set_xlabel(tr("epoch"), **_text())
     names = {"loss": tr("Loss"), "accuracy": tr("Accuracy"), "mae": tr("Mean absolute error")}
-    _title(axes, names.get(panel, panel), 27)
+    _title(axes, names.get(panel, panel))
     if len(epochs):
-        # Above the plot, where no curve can run through it.
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=4, frameon=False,
-                    labelcolor=INK, handlelength=1.4, handletextpad=0.5, columnspacing=1.1,
-                    borderaxespad=0.2, prop={"family": _families(), "size": 8.5})
+        _legend(axes)
 
 
 # ---------------------------------------------------------------------------- confusion matrix
@@ -236,12 +240,11 @@ def _finite(y: npt.ArrayLike, prediction: npt.ArrayLike) -> tuple[Any, Any]:
 def scatter(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") -> Figure:
     """Predicted against true values of one target; perfect predictions lie on the line."""
     a, b = _finite(y, prediction)
-    figure, axes = _canvas(4.6, 4.0, left=0.8)
+    figure, axes = _canvas(4.6, 4.1, left=0.8, top=0.65)
     if len(a):
         low, high = min(a.min(), b.min()), max(a.max(), b.max())
         axes.plot([low, high], [low, high], color=BEST, linewidth=1.5, label=tr("exact"))
-        axes.legend(loc="upper left", frameon=False, labelcolor=INK,
-                    prop={"family": _families(), "size": 9})
+        _legend(axes)
     axes.scatter(a, b, s=14, color=TRAIN, alpha=0.65 if len(a) < 300 else 0.3, linewidths=0,
                  rasterized=len(a) > POINTS)
     axes.set_xlabel(tr("true value"), **_text())
@@ -253,7 +256,7 @@ def scatter(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") -> F
 def residuals(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") -> Figure:
     """Histogram of the residuals, prediction minus true value, of one target."""
     a, b = _finite(y, prediction)
-    figure, axes = _canvas(4.6, 4.0, left=0.8)
+    figure, axes = _canvas(4.6, 4.1, left=0.8, top=0.65)
     if len(a):
         low, high = float((b - a).min()), float((b - a).max())
         if high - low <= 1e-9 * max(abs(low), abs(high)):  # all alike: one bar of some width
@@ -265,8 +268,7 @@ def residuals(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") ->
         mean = float((b - a).mean())
         axes.axvline(mean, color=VALIDATION, linewidth=1.5, linestyle=(0, (4, 3)),
                      label=tr("mean ({mean})", mean=f"{mean:.3g}"))
-        axes.legend(loc="upper right", frameon=False, labelcolor=INK,
-                    prop={"family": _families(), "size": 9})
+        _legend(axes)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(tr("prediction minus true value"), **_text())
     axes.set_ylabel(tr("samples"), labelpad=8, **_text())

@@ -211,6 +211,10 @@ def curve_notes(run: Run) -> list[str]:
     found = [tr("At the best epoch ({epoch}) the validation loss is {val} and the training loss "
                 "{train}: a gap of {gap}.", epoch=best, val=number(val), train=number(train),
                 gap=number(val - train))]
+    if val < train:
+        found.append(tr("The training figures are means over a whole epoch, while the model was "
+                        "still changing, and with augmentation and dropout at work; so they may "
+                        "well be worse than those of the validation."))
     rows = [r for r in run.history if math.isfinite(r.get("val_loss", math.nan))]
     lowest = min(rows, key=lambda r: r["val_loss"]) if rows else None
     if lowest is None or len(rows) < 4:
@@ -258,8 +262,10 @@ def _flat(value: Any, prefix: str = "") -> list[list[str]]:
                 for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
     if isinstance(value, list):
         items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-        return [[prefix, ", ".join(str(item) for item in items)]]
-    return [[prefix, str(value)]]
+        return [[prefix, ", ".join(str(item) for item in items) or "–"]]
+    if isinstance(value, bool):
+        return [[prefix, str(value).lower()]]  # as config.toml writes it
+    return [[prefix, str(value) or "–"]]
 
 
 def settings(run: Run) -> list[Table]:

@@ -268,7 +268,12 @@ def test_a_perfect_run_and_an_early_stop(digits: Path) -> None:
 def test_the_notes_tell_overfitting_from_a_good_fit(tmp_path: Path) -> None:
     over = folders.write(tmp_path / "o", rows=folders.history(16, overfits=True))
     assert "by heart (overfitting)" in check(build(over)).text
-    assert "by heart" not in check(build(folders.write(tmp_path / "g"))).text
+    good = check(build(folders.write(tmp_path / "g"))).text
+    assert "by heart" not in good
+    assert "still falls at the end" in good
+    assert "well be worse" not in good
+    rows = [row | {"train_loss": row["val_loss"] + 0.5} for row in folders.history(5)]
+    assert "well be worse" in check(build(folders.write(tmp_path / "d", rows=rows))).text
 
 
 @settings(max_examples=20)
