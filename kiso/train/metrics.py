@@ -87,8 +87,7 @@ def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
 def accuracy(y: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     """Share of samples whose predicted class is the true one; y and prediction (N,)."""
     a, b = _pair(y, prediction)
-    same: Any = a == b
-    return float(np.mean(same))
+    return float((a == b).mean())
 
 
 def top_k_accuracy(scores: npt.ArrayLike, y: npt.ArrayLike, k: int = 5) -> float:
@@ -107,8 +106,8 @@ def top_k_accuracy(scores: npt.ArrayLike, y: npt.ArrayLike, k: int = 5) -> float
     own: Any = s[np.arange(len(labels)), labels][:, None]  # (N, 1)
     before: Any = np.arange(int(s.shape[1])) < labels[:, None]  # (N, C)
     rank: Any = np.sum((s > own) | np.isnan(s) | ((s == own) & before), axis=1)
-    hit: Any = (rank < k) & ~np.isnan(own[:, 0])
-    return float(np.mean(hit))
+    hit = (rank < k) & ~np.isnan(own[:, 0])
+    return float(hit.mean())
 
 
 def confusion_matrix(y: npt.ArrayLike, prediction: npt.ArrayLike, classes: int) -> Ints:
