@@ -113,7 +113,7 @@ def guarded(words: list[str]) -> int:
     try:
         return dispatch(words)
     except KeyboardInterrupt:
-        output.error(tr("stopped."))
+        output.stopped(tr("the command was interrupted."))
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has gone; without this Python complains once more while shutting down.

@@ -118,6 +118,10 @@ class Output:
         """Say on standard error why the command ends."""
         self._prefixed(tr("error:"), "bold red", message)
 
+    def stopped(self, message: str) -> None:
+        """Say what to do after Ctrl-C; no error, but nothing that --quiet may hide."""
+        self._prefixed(tr("stopped:"), "bold yellow", message)
+
     def note(self, message: str) -> None:
         """A line on standard error that `--quiet` leaves out."""
         if not self.quiet:
@@ -159,7 +163,8 @@ class Output:
         from rich.text import Text
 
         # The box is drawn with ASCII where the encoding has no lines.
-        grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=footer is not None)
+        grid = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
+                     show_footer=footer is not None)
         for i, heading in enumerate(headings):
             grid.add_column(heading, footer=footer[i] if footer else "", overflow="fold",
                             justify="right" if i in numbers else "left")

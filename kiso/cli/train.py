@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-from collections.abc import Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,32 +30,42 @@ def train(output: Output, **options: Any) -> int:
     from kiso.train import train as run
 
     chosen = TrainOptions(**options)
-    with watching(output) as progress:
-        start = Start(output, progress)
-        result = run(chosen, [start, progress])
-    return finish(output, result, start)
+    return carry_out(output, lambda callbacks: run(chosen, callbacks))
 
 
 def resume(output: Output, run: str, threads: int | None = None) -> int:
     """An earlier run, from its last checkpoint on."""
     from kiso.train import resume as go_on
 
-    with watching(output) as progress:
-        start = Start(output, progress)
-        result = go_on(run, [start, progress], threads=threads)
-    return finish(output, result, start)
+    return carry_out(output, lambda callbacks: go_on(run, callbacks, threads=threads))
 
 
-@contextlib.contextmanager
-def watching(output: Output) -> Generator[Progress]:
+def carry_out(output: Output, work: Callable[[list[Callback]], RunResult]) -> int:
+    """The run with all that is said about it. Ctrl-C may come at any moment, also at the end."""
+    progress = quiet_or_not(output)
+    start = Start(output, progress)
+    try:
+        with progress:
+            result = work([start, progress])
+        if result.stopped != "interrupted":
+            return finish(output, result, start)
+    except KeyboardInterrupt:
+        if start.folder is None:
+            raise
+    output.document({"folder": start.folder, "report": None, "stopped": "interrupted",
+                     "left_out": start.left_out})
+    output.stopped(tr("all steps so far are saved; go on with") +
+                   f"\n  kiso resume {shlex.quote(str(start.folder))}")
+    return INTERRUPTED
+
+
+def quiet_or_not(output: Output) -> Progress:
     """Progress on standard output; with --json on standard error, and only in a terminal."""
     console = None
     if output.json:
         from rich.console import Console
         console = Console(file=sys.stderr)
-    hidden = output.quiet or (output.json and not sys.stderr.isatty())
-    with Progress(console, quiet=hidden) as progress:
-        yield progress
+    return Progress(console, quiet=output.quiet or (output.json and not sys.stderr.isatty()))
 
 
 class Start(Callback):
@@ -158,15 +167,10 @@ def machine_line(options: Any) -> str:
 
 
 def finish(output: Output, result: RunResult, start: Start) -> int:
-    """The results and the report, or how to go on."""
+    """The results and the report."""
     folder = result.folder
     document: dict[str, Any] = {"folder": folder, "report": None, "stopped": result.stopped,
                                 "left_out": start.left_out}
-    if result.stopped == "interrupted":
-        output.document({**document, **result.metrics, "stopped": result.stopped})
-        output.error(tr("stopped; all steps so far are saved. Go on with:") +
-                     f"\n  kiso resume {shlex.quote(str(folder))}")
-        return INTERRUPTED
     rows = result_rows(result.metrics)
     width = max(cell_width(name) for name, _ in rows)
     output.show()
@@ -176,8 +180,10 @@ def finish(output: Output, result: RunResult, start: Start) -> int:
             from kiso.report import build
             document["report"] = build(folder)
             output.fields([(tr("report"), str(document["report"]))], width=width)
-    finally:  # a report that fails must not take the results with it
-        output.document({**document, **result.metrics, "stopped": result.stopped})
+    except Exception:  # a report that fails must not take the results with it
+        output.document({**document, **result.metrics})
+        raise
+    output.document({**document, **result.metrics})
     return 0
 
 

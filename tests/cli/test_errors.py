@@ -182,7 +182,7 @@ def test_interrupted_before_there_is_anything_to_resume(
         kiso: Kiso, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "train", fail_with(KeyboardInterrupt()))
     done = kiso("train")
-    assert (done.code, done.err) == (130, "error: stopped.\n")
+    assert (done.code, done.err) == (130, "stopped: the command was interrupted.\n")
 
 
 def start(*words: str, **options: object) -> subprocess.Popen[str]:

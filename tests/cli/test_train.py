@@ -192,7 +192,7 @@ def test_resume(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         stopped = kiso("train", *QUICK, "--out", "a b")
         again = kiso("train", *QUICK, "--out", "c", "--json")
     assert stopped.code == again.code == 130
-    assert stopped.err.endswith("\n  kiso resume 'a b'\n") and "error:" in stopped.err
+    assert stopped.err.endswith("\n  kiso resume 'a b'\n") and stopped.err.startswith("stopped: ")
     assert again.json["stopped"] == "interrupted"
     assert not (tmp_path / "a b/metrics.json").exists()
     done = kiso("resume", "a b")
@@ -217,3 +217,17 @@ def test_results_are_shown_even_if_the_report_fails(kiso: Kiso,
     assert done.code == 1 and "no font" in done.err and "test" in fields(done.out)
     done = kiso("train", *QUICK, "--json")
     assert done.code == 1 and done.json["report"] is None and done.json["test_accuracy"] > 0
+
+
+def test_interrupted_while_the_report_is_made(kiso: Kiso, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kiso import report
+
+    def interrupted(folder: Path) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "build", interrupted)
+        done = kiso("train", *QUICK, "--out", "r")
+        assert kiso("train", *QUICK, "--out", "r2", "--json").json["stopped"] == "interrupted"
+    assert done.code == 130 and "kiso resume r" in done.err and "test" in fields(done.out)
+    assert fields(kiso("resume", "r").out)["report"] == str(Path("r/report.html"))
