@@ -36,4 +36,4 @@ for epoch in range(epochs):
         loss.backward()
         for p in net.parameters():
             p.data = p.data - learning_rate * p.grad.data
-    print(f"epoch {epoch + 1}: loss {loss.item():.3f}, test accuracy {accuracy(x_test, t_test):.3f}")
+    print(f"epoch {epoch + 1}: loss {loss.item():.3f}, accuracy {accuracy(x_test, t_test):.3f}")

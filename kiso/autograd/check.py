@@ -77,6 +77,9 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, h: float = 1e-6, tolerance: f
     analytic = grad(total, [tensors[i] for i in checked])
     reports: list[GradientReport] = []
     for i, a in zip(checked, analytic, strict=True):
+        if a.shape != arrays[i].shape:
+            raise GradientError(f"gradient of input {i} has shape {a.shape}, the input "
+                                f"{arrays[i].shape}; they must be equal.")
         n = numeric_gradient(weighted, arrays[i], h)
         scale = np.maximum(1, np.maximum(np.abs(a.data), np.abs(n)))
         errors = np.abs(a.data - n) / scale

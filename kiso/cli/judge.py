@@ -55,6 +55,9 @@ def predict(output: Output, run: str, files: list[str], csv: bool = False,
     good = [answer for answer in answers if answer.problem is None]
     for line in list_some([f"{a.name}: {a.problem}" for a in answers if a.problem is not None], 20):
         output.warn(line)
+    remarks = [f"{a.name}: {note}" for a in good for note in a.notes]
+    for line in list_some(remarks, 20):
+        output.warn(line)
     if out is not None:
         from kiso.files import write_atomic
         write_atomic(out, as_csv(answers))

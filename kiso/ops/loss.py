@@ -6,10 +6,10 @@ Each takes `reduction`: "mean" (default), "sum", or "none" for one loss per samp
 from __future__ import annotations
 
 import numpy as np
-from kiso.ops.activation import sigmoid
 
 from kiso.errors import ConfigError, DTypeError, ShapeError
 from kiso.ops import reduce
+from kiso.ops.activation import sigmoid
 from kiso.ops.broadcast import broadcast_shapes, sum_to
 from kiso.ops.elementwise import abs, cast, log, maximum, where
 from kiso.ops.index import one_hot, take, take_along

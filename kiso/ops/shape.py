@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -252,7 +252,7 @@ def _span(item: Any, n: int, axis: int) -> tuple[Span, bool, bool]:
         last = start + (count - 1) * step
         return (min(start, last), max(start, last) + 1, abs(step)), step < 0, True
     if isinstance(item, int | np.integer):
-        at = int(item)
+        at = int(cast("int", item))
         if not -n <= at < n:
             raise ShapeError(f"index {at} is outside of axis {axis} of length {n}.")
         return (at % n, at % n + 1, 1), False, False

@@ -2,15 +2,17 @@
 
 Read step.py first (all that happens between two batches), then loop.py (epochs, stopping, going
 on), store.py and checkpoint.py (what is written), setup.py (from options to a run), session.py
-(train, resume, evaluate, predict). Stands on everything below; reports and commands stand on it.
+(train, resume), inference.py (evaluate, predict). Stands on everything below; reports and
+commands stand on it.
 """
 
 from kiso.train.callbacks import Callback, Context, EarlyStopping
 from kiso.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_sha256
 from kiso.train.finder import LearningRates, find_lr
 from kiso.train.fit import as_splits, fit
+from kiso.train.inference import Prediction, evaluate, predict
 from kiso.train.options import TrainOptions
-from kiso.train.session import Prediction, RunResult, evaluate, predict, resume, train
+from kiso.train.session import RunResult, resume, train
 
 __all__ = [
     "Callback",

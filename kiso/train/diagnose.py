@@ -39,7 +39,7 @@ def first_bad_layer(model: nn.Module, run: Callable[[], None]) -> str:
 def diverged(setup: Setup, state: dict[str, Any], batch: dict[str, Any], step: int,
              loss: float) -> DivergedError:
     """Repeat the step that went wrong, eagerly, and describe where it did."""
-    model = setup.step.model
+    model = setup.step.scores_net
     gradients: dict[str, Any] = {}
 
     def run() -> None:

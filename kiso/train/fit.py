@@ -17,6 +17,7 @@ from kiso.errors import ConfigError, DataError
 from kiso.text import tr
 from kiso.train.callbacks import Callback
 from kiso.train.options import TrainOptions
+from kiso.train.progress import Progress
 from kiso.train.session import RunResult, resume, train
 
 __all__ = ["as_splits", "fit"]
@@ -45,11 +46,6 @@ def fit(model: nn.Module | str | None = None, data: Any = "digits", *,
         if name not in known:
             raise ConfigError(tr("fit() has no option {name!r}; it has {known}.", name=name,
                                  known=", ".join(known)))
-    hooks = list(callbacks)
-    if progress:
-        from kiso.train.progress import Progress
-
-        hooks.append(Progress())
     chosen = TrainOptions(**options)
     if isinstance(model, str):
         chosen = replace(chosen, model=model)
@@ -60,11 +56,14 @@ def fit(model: nn.Module | str | None = None, data: Any = "digits", *,
     else:
         splits = as_splits(data, chosen)
         chosen = replace(chosen, data="arrays")
-    if resume_run:
-        if chosen.out is None:
-            raise ConfigError(tr("fit(resume_run=True) needs out=: the folder of the run."))
-        return resume(chosen.out, hooks, threads=chosen.threads, splits=splits, model=module)
-    return train(chosen, hooks, splits=splits, model=module, save=chosen.out is not None)
+    if resume_run and chosen.out is None:
+        raise ConfigError(tr("fit(resume_run=True) needs out=: the folder of the run."))
+    with Progress(quiet=not progress) as shown:
+        hooks = [*callbacks, shown]
+        if resume_run:
+            return resume(str(chosen.out), hooks, threads=chosen.threads, splits=splits,
+                          model=module)
+        return train(chosen, hooks, splits=splits, model=module, save=chosen.out is not None)
 
 
 def as_splits(data: Any, options: TrainOptions) -> Splits:

@@ -45,7 +45,8 @@ class Position:
     samples: int = 0
     gradient_norm: float = 0.0
     epoch_seconds: float = 0.0  # spent in the running epoch
-    train_seconds: float = 0.0  # spent in the whole run
+    train_seconds: float = 0.0  # spent in the steps of the whole run
+    total_seconds: float = 0.0  # of the whole run, also loading and judging
     history: tuple[dict[str, Any], ...] = ()
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # epoch, score, loss
     schedule: Any = None  # state of a schedule that looks at results
@@ -84,7 +85,7 @@ class Loop:
     """Trains one setup from a position on; see `run`."""
 
     def __init__(self, setup: Setup, position: Position, store: Store | None,
-                 callbacks: Sequence[Callback] = ()):
+                 callbacks: Sequence[Callback] = (), started: float | None = None):
         self.setup = setup
         self.position = position
         self.store = store
@@ -94,6 +95,8 @@ class Loop:
         self.evaluate = Runner(setup.step.evaluate, engine)
         self.best_state: State | None = None  # of the best epoch, if it was in this process
         self.saved_at = time.monotonic()
+        self.started = time.perf_counter() if started is None else started
+        self.earlier = position.total_seconds  # of the sessions before this one
         self.context = self._context()
 
     def _context(self) -> Context:
@@ -204,7 +207,12 @@ class Loop:
             self.best_state = at.state
         self._save()
 
+    def elapsed(self) -> float:
+        """Seconds of the run up to now, over all its sessions."""
+        return self.earlier + time.perf_counter() - self.started
+
     def _save(self) -> None:
+        self.position = replace(self.position, total_seconds=self.elapsed())
         if self.store:
             self.store.save_last(self.position, self.setup)
         self.saved_at = time.monotonic()

@@ -38,8 +38,9 @@ def check_choice(what: str, value: str, choices: Iterable[str]) -> str:
 class TrainOptions:
     """What `kiso train` can be told; None means: chosen from the data and the model.
 
-    Data: data (a name or path), data_dir, size (pixels), grey, target and columns (CSV), task,
-    split (training fraction, or three fractions), on_broken, download.
+    Data: data (a name or path), data_dir, size (pixels), grey, fit (crop, pad or stretch),
+    max_pixels, target and columns (CSV), task, split (training fraction, or three fractions),
+    on_broken, download.
     Model: model (text description or name). Training: epochs, batch_size, optimizer, lr, momentum,
     weight_decay, schedule, augment, clip_norm, patience (early stopping), loss, label_smoothing.
     Run: seed, engine, threads, out (folder), overwrite.
@@ -49,6 +50,8 @@ class TrainOptions:
     data_dir: str | None = None
     size: int | tuple[int, int] | None = None
     grey: bool = False
+    fit: str = "crop"
+    max_pixels: int = 50_000_000
     target: str | None = None
     columns: tuple[str, ...] | None = None
     task: str | None = None
@@ -78,6 +81,7 @@ class TrainOptions:
         self._check_counts()
         self._check_numbers()
         check_choice(tr("engine"), self.engine, ENGINES)
+        check_choice("--fit", self.fit, ("crop", "pad", "stretch"))
         check_choice("--on-broken", self.on_broken, ("skip", "fail"))
         if self.task is not None:
             check_choice(tr("task"), self.task, TASKS)

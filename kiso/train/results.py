@@ -34,7 +34,7 @@ def peak_memory_bytes() -> int | None:
 def environment(threads: int) -> dict[str, Any]:
     """Versions and machine, as far as they may change a result."""
     packages: dict[str, str] = {}
-    for name in ("kiso", "numpy", "safetensors", "pillow", "scikit-learn"):
+    for name in ("kiso", "numpy", "safetensors", "pillow", "scikit-learn", "matplotlib"):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

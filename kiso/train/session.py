@@ -1,4 +1,4 @@
-"""Whole runs: train, resume, evaluate, predict. Commands and `kiso.fit` are thin covers of these."""
+"""Whole runs: train and resume. Commands and `kiso.fit` are thin covers of these."""
 
 from __future__ import annotations
 
@@ -11,29 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kiso import config, nn
-from kiso.data import Dataset, Splits
-from kiso.errors import CheckpointError, ConfigError, DataError, KisoError
+from kiso.data import Splits
+from kiso.errors import CheckpointError
 from kiso.text import tr
 from kiso.train.callbacks import Callback, EarlyStopping
 from kiso.train.checkpoint import Checkpoint, weights_sha256
 from kiso.train.loop import Loop, Position, judge
 from kiso.train.options import TrainOptions
-from kiso.train.results import final_metrics, prediction_arrays, test_metrics
+from kiso.train.results import final_metrics, prediction_arrays
 from kiso.train.setup import (
     Setup,
     build,
-    load_data,
     options_from_config,
     run_name,
-    step_from_record,
 )
-from kiso.train.step import Runner, State, initial_state
+from kiso.train.step import State, initial_state
 from kiso.train.store import Store, new_folder
 
-__all__ = ["Prediction", "RunResult", "evaluate", "predict", "resume", "train"]
+__all__ = ["RunResult", "check_fit", "resume", "thread_limit", "train"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +43,8 @@ class RunResult:
     stopped: str = ""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one file or row: a class with probabilities, or target values."""
-
-    name: str
-    label: str | None = None
-    probabilities: dict[str, float] | None = None
-    values: dict[str, float] | None = None
-    problem: str | None = None  # why there is no answer
-
-
 @contextmanager
-def _thread_limit(threads: int | None) -> Generator[int]:
+def thread_limit(threads: int | None) -> Generator[int]:
     """Compute with this many threads inside (BLAS reads it)."""
     from threadpoolctl import threadpool_limits
 
@@ -94,7 +79,7 @@ def train(options: TrainOptions, callbacks: Sequence[Callback] = (), *,
     replace what the options name; `save=False` keeps everything in memory.
     """
     started = time.perf_counter()
-    with _terminable(), _thread_limit(options.threads) as threads:
+    with _terminable(), thread_limit(options.threads) as threads:
         setup = build(options, splits=splits, model=model)
         position = Position(initial_state(setup.step.model, setup.step.optimizer),
                             schedule=setup.schedule.start())
@@ -106,6 +91,8 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
            splits: Splits | None = None, model: nn.Module | None = None) -> RunResult:
     """Go on with a run from its last checkpoint, to the weights of an uninterrupted run.
 
+    A run that is finished stays as it is; its figures are read and returned.
+
     Errors: CheckpointError when there is no run, or its checkpoint fits another model.
     """
     started = time.perf_counter()
@@ -113,7 +100,7 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
     options = options_from_config(store.load_config())
     if threads is not None:
         options = replace(options, threads=threads)
-    with _terminable(), _thread_limit(options.threads) as count:
+    with _terminable(), thread_limit(options.threads) as count:
         setup = build(options, splits=splits, model=model)
         position = Position(initial_state(setup.step.model, setup.step.optimizer),
                             schedule=setup.schedule.start())
@@ -121,6 +108,11 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
             checkpoint = store.load("last")
             check_fit(store.path("last"), checkpoint, position.state)
             position = Position.from_checkpoint(checkpoint)
+            metrics = store.load_metrics()
+            if metrics is not None and (position.stopped or position.epoch >= setup.epochs):
+                install(setup.step.model, store.load("best").state)
+                return RunResult(store.folder, metrics, list(position.history), setup.step.model,
+                                 position.stopped)
         return _run(setup, position, store, callbacks, count, started)
 
 
@@ -138,7 +130,7 @@ def _run(setup: Setup, position: Position, store: Store | None, callbacks: Seque
     hooks = list(callbacks)
     if setup.options.patience is not None:
         hooks.insert(0, EarlyStopping(setup.options.patience))
-    loop = Loop(setup, position, store, hooks)
+    loop = Loop(setup, position, store, hooks, started)
     stopped = loop.run()
     at = loop.position
     folder = store.folder if store else None
@@ -151,8 +143,7 @@ def _run(setup: Setup, position: Position, store: Store | None, callbacks: Seque
     install(setup.step.model, state)
     results = {name: judge(loop.evaluate, state, part)
                for name, part in setup.splits.parts().items() if name != "train" and len(part)}
-    metrics = final_metrics(setup, at, results, weights_sha256(state), threads,
-                            time.perf_counter() - started)
+    metrics = final_metrics(setup, at, results, weights_sha256(state), threads, loop.elapsed())
     if store:
         if "test" in results:
             store.save_predictions(prediction_arrays(setup.splits.test, results["test"]))
@@ -185,117 +176,3 @@ def check_fit(path: Path, checkpoint: Checkpoint, expected: State) -> None:
             shown += tr(" (and {more} more)", more=more)
         raise CheckpointError(tr("{path} belongs to another model: {differences}. Use the model of "
                                  "its config.toml.", path=path, differences=shown))
-
-
-def _inference(folder: str | Path, which: str) -> tuple[Store, Checkpoint, Runner, State, Any]:
-    """Everything to use a run's model: its checkpoint, evaluation step, state and encoder."""
-    store = Store.open(Path(folder))
-    if which not in ("best", "last"):
-        raise ConfigError(tr("--checkpoint is {value!r}; expected best or last.", value=which))
-    if not store.path(which).is_file():
-        raise CheckpointError(tr("{folder} has no checkpoint {which!r} yet: no epoch is finished; "
-                                 "continue it with 'kiso resume {folder}'.", folder=folder,
-                                 which=which))
-    checkpoint = store.load(which)
-    step, encoder = step_from_record(checkpoint.record)
-    expected = {"params": dict(step.model.named_parameters()),
-                "buffers": dict(step.model.named_buffers())}
-    check_fit(store.path(which), checkpoint, expected)
-    return store, checkpoint, Runner(step.evaluate, "eager"), checkpoint.state, encoder
-
-
-def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "best",
-             data_dir: str | None = None, on_broken: str = "skip",
-             threads: int | None = None) -> dict[str, Any]:
-    """Judge a run's model on its test split, or on all samples of other data of the same kind."""
-    store, saved, runner, state, encoder = _inference(folder, checkpoint)
-    options = options_from_config(store.load_config())
-    if data is not None:
-        options = replace(options, data=data, on_broken=on_broken)
-    if data_dir is not None:
-        options = replace(options, data_dir=data_dir)
-    record = saved.record
-    if record["kind"] == "image" and data is not None:
-        height, width = record["input_shape"][1:]
-        options = replace(options, size=(height, width), grey=record["input_shape"][0] == 1)
-    splits = load_data(options)
-    part = splits.test if data is None else _same_task(splits, record, encoder)
-    with _thread_limit(threads):
-        result = judge(runner, state, part)
-    problems = [] if data is None else [list(problem) for problem in splits.problems]
-    return {"data": options.data, "split": "test" if data is None else "all", "samples": len(part),
-            "problems": problems, **test_metrics(part, result, "")}
-
-
-def _joined(splits: Splits) -> Dataset:
-    """All samples of the three splits as one."""
-    parts = list(splits.parts().values())
-    return replace(parts[0], x=np.concatenate([p.x for p in parts]),
-                   y=np.concatenate([p.y for p in parts]),
-                   names=tuple(name for p in parts for name in p.names))
-
-
-def _same_task(splits: Splits, record: dict[str, Any], encoder: Any) -> Dataset:
-    """All samples of other data, encoded as the model was trained, with its class numbers."""
-    every = _joined(splits)
-    if every.task != record["task"] or every.kind != record["kind"]:
-        raise DataError(tr("the run was trained for {task} of {kind} data, but these are for "
-                           "{other} of {other_kind} data.", task=record["task"],
-                           kind=record["kind"], other=every.task, other_kind=every.kind))
-    if list(every.classes) != record["classes"]:
-        unknown = sorted(set(every.classes) - set(record["classes"]))
-        if unknown:
-            raise DataError(tr("the classes {names} were not part of the training, which knows "
-                               "{known}.", names=", ".join(unknown),
-                               known=", ".join(record["classes"])))
-        number = np.array([record["classes"].index(name) for name in every.classes], np.int64)
-        every = replace(every, y=number[every.y], classes=tuple(record["classes"]))
-    if every.kind == "table" and encoder is not None:
-        # The categories and medians of the training data, not those of these rows.
-        encoded = encoder.encode(every.source["path"])
-        row = {name: i for i, name in enumerate(encoded.names)}
-        every = replace(every, x=encoded.x[[row[name] for name in every.names]])
-    if list(every.input_shape) != record["input_shape"]:
-        raise DataError(tr("one sample has shape {found}, but the model was trained on {wanted}.",
-                           found=every.input_shape, wanted=tuple(record["input_shape"])))
-    return every
-
-
-def predict(folder: str | Path, files: Sequence[str | Path], *, checkpoint: str = "best",
-            threads: int | None = None) -> list[Prediction]:
-    """Answers for new files: pictures, folders of pictures, or CSV files (one answer a row)."""
-    _, saved, runner, state, encoder = _inference(folder, checkpoint)
-    if encoder is None:
-        raise ConfigError(tr("this run was trained on arrays that have no file form; use the model "
-                             "in Python instead."))
-    answers: list[Prediction] = []
-    for file in files:
-        try:
-            encoded = encoder.encode(file)
-        except KisoError as error:
-            answers.append(Prediction(str(file), problem=str(error)))
-            continue
-        if len(encoded.x):
-            with _thread_limit(threads):
-                answers += _answers(runner, state, saved.record, encoded)
-        known = set(encoded.names)
-        answers += [Prediction(name, problem=reason) for name, reason in encoded.problems
-                    if name not in known]
-    return answers
-
-
-def _answers(runner: Runner, state: State, record: dict[str, Any], encoded: Any) -> list[Prediction]:
-    outputs = [runner(state, {"x": encoded.x[start:start + 256]})["output"]
-               for start in range(0, len(encoded.x), 256)]
-    answers: list[Prediction] = []
-    joined: Any = np.concatenate(outputs)
-    for name, row in zip(encoded.names, joined, strict=True):
-        if record["task"] == "classification":
-            shares = dict(zip(record["classes"], map(float, row), strict=True))
-            answers.append(Prediction(name, max(shares, key=shares.__getitem__), shares))
-        else:
-            targets = [record["target"] or "y"] if len(row) == 1 else \
-                [f"{record['target'] or 'y'}{i}" for i in range(len(row))]
-            answers.append(Prediction(name, values=dict(zip(targets, map(float, row),
-                                                            strict=True))))
-    return answers

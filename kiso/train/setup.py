@@ -13,7 +13,7 @@ import numpy as np
 from kiso import data, models, nn, optim
 from kiso.data import Augment, Dataset, Normalizer, Splits, encoder_from_json
 from kiso.data.places import canonical
-from kiso.errors import CheckpointError, ConfigError
+from kiso.errors import CheckpointError, ConfigError, KisoError
 from kiso.text import tr
 from kiso.train import metrics
 from kiso.train.options import LOSSES, TrainOptions
@@ -125,8 +125,8 @@ def options_from_config(config: dict[str, Any]) -> TrainOptions:
     given = config.get("options", {})
     unknown = sorted(set(given) - known)
     if unknown:
-        raise CheckpointError(tr("config.toml has options that this version does not know: {names}.",
-                                 names=", ".join(unknown)))
+        raise CheckpointError(tr("config.toml has options that this version does not know: "
+                                 "{names}.", names=", ".join(unknown)))
     values: dict[str, Any] = {
         k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in given.items()}
     return TrainOptions(**values)
@@ -137,11 +137,9 @@ def load_data(options: TrainOptions) -> Splits:
     return data.load(
         options.data, data_dir=options.data_dir, size=options.size, grey=options.grey,
         target=options.target, columns=options.columns, split=options.split, seed=options.seed,
-        on_broken=options.on_broken, download=options.download, task=_task(options.task))
-
-
-def _task(task: str | None) -> Any:
-    return task
+        on_broken=options.on_broken, download=options.download,
+        fit=cast("Any", options.fit), max_pixels=options.max_pixels,
+        task=cast("Any", options.task))
 
 
 def build(options: TrainOptions, *, splits: Splits | None = None,
@@ -150,12 +148,10 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
 
     Errors: those of data, model and optimizer; ConfigError for a batch larger than the data.
     """
-    optimizer = optim.parse_optimizer(
-        options.optimizer, lr=options.lr, momentum=options.momentum,
-        weight_decay=options.weight_decay, clip_norm=options.clip_norm)
-    augment = Augment.parse(options.augment) if options.augment else None
     automatic = options.model is None and model is None
-    schedule = optim.parse_schedule(options.schedule or ("cosine" if automatic else "constant"))
+    optimizer = make_optimizer(options, automatic)
+    schedule = optim.parse_schedule(options.schedule or ("onecycle" if automatic else "constant"))
+    augment = Augment.parse(options.augment) if options.augment else None
     splits = splits if splits is not None else load_data(options)
     train = splits.train
     if augment is not None and train.kind != "image":
@@ -167,10 +163,29 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
         raise ConfigError(tr("the batch size {size} is larger than the {n} training samples; use "
                              "--batch-size {n} or less.", size=batch_size, n=len(train)))
     text, model = make_model(options, train, model)
+    check_last_batch(model, len(train), batch_size)
     step = Step(model, optimizer, train.task, loss_of(options, train.task), Normalizer.fit(train),
                 augment, options.label_smoothing)
     return Setup(options, splits, step, schedule, text,
                  options.epochs or default_epochs(len(train)), batch_size)
+
+
+def make_optimizer(options: TrainOptions, automatic: bool) -> optim.Optimizer:
+    """The rule; Kiso's own nets bear the larger rate that one-cycle begins and ends below."""
+    lr = options.lr
+    if lr is None and automatic and options.optimizer == "adam" and options.schedule is None:
+        lr = 5e-3
+    return optim.parse_optimizer(options.optimizer, lr=lr, momentum=options.momentum,
+                                 weight_decay=options.weight_decay, clip_norm=options.clip_norm,
+                                 groups=optim.no_decay_on_bias_and_norm())
+
+
+def check_last_batch(model: nn.Module, samples: int, batch_size: int) -> None:
+    """Batch norm of a single value has no variance: refuse a last batch of one before training."""
+    if samples % batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for m in model.modules()):
+        raise ConfigError(tr("the last batch of every epoch would hold one sample ({n} samples, "
+                             "batch size {size}), and batch norm needs two; use --batch-size "
+                             "{other}.", n=samples, size=batch_size, other=batch_size - 1))
 
 
 def make_model(options: TrainOptions, train: Dataset,
@@ -179,10 +194,9 @@ def make_model(options: TrainOptions, train: Dataset,
 
     Errors: ConfigError when its output does not fit the data, or there is nothing to train.
     """
-    name = options.model or ""
     if own is None:
         nn.manual_seed(options.seed)
-        name = name or models.default_model(train.kind, train.input_shape, train.outputs)
+        name = options.model or models.default_model(train.kind, train.input_shape, train.outputs)
         model = models.create(name, train.input_shape, train.outputs)
     else:
         model = own
@@ -195,7 +209,19 @@ def make_model(options: TrainOptions, train: Dataset,
         raise ConfigError(tr("the model puts out {shape} for one sample, but the data have {what}; "
                              "end it with linear{n}.", shape="x".join(map(str, shape)), what=what,
                              n=train.outputs))
-    return name, model
+    return text_of(model, tuple(train.input_shape), train.outputs), model
+
+
+def text_of(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str:
+    """The model as a description that builds it again, or "" if there is none."""
+    try:
+        text = nn.to_text(model)
+        again = models.create(text, input_shape, outputs)
+    except KisoError:
+        return ""  # a class of one's own: it can be used in Python, but not by the commands
+    same = [(n, p.shape) for n, p in again.named_parameters()] == \
+        [(n, p.shape) for n, p in model.named_parameters()]
+    return text if same else ""
 
 
 def loss_of(options: TrainOptions, task: str) -> str:
@@ -214,12 +240,13 @@ def default_epochs(samples: int) -> int:
 
 
 def default_augment(train: Dataset) -> Augment | None:
-    """Small shifts, as far as the picture's size allows; photographs are mirrored too."""
-    if train.kind != "image":
+    """A little turned and stretched; larger pictures are moved, photographs mirrored too."""
+    if train.kind != "image" or min(train.input_shape[1:]) < 4:
         return None
-    shift = max(1, train.input_shape[-1] // 16)
-    photo = train.input_shape[0] == 3
-    return Augment.parse(f"shift{shift} flip" if photo else f"shift{shift}")
+    shift = min(train.input_shape[1:]) // 16
+    coloured = train.input_shape[0] == 3
+    words = ["rotate8 scale0.1", f"shift{shift}" * (shift > 0), "flip" * coloured]
+    return Augment.parse(" ".join(words))
 
 
 def run_name(options: TrainOptions) -> str:

@@ -8,13 +8,15 @@ as one graph.
     state = {"params": {name: array}, "buffers": {name: array},
              "slots": {name: {slot: array}}, "t": float32 step count}
     batch = {"x": samples, "y": targets, "rows": sample numbers (N,), "lr": float32,
-             "key": uint32 (4,) for dropout (seed, step), "epoch_key": for augmentation (seed, epoch)}
+             "key": uint32 (4,) for dropout (seed, step),
+             "epoch_key": the same for augmentation (seed, epoch)}
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from kiso.compiler import Traced, flatten_tree, trace
 from kiso.data import Augment, Normalizer
 from kiso.optim import Optimizer, global_norm
 
-__all__ = ["Runner", "Step", "State", "initial_state"]
+__all__ = ["Runner", "State", "Step", "initial_state"]
 
 State = dict[str, Any]
 Batch = dict[str, Any]
@@ -59,6 +61,11 @@ class Step:
     augment: Augment | None = None
     label_smoothing: float = 0.0
 
+    @cached_property
+    def scores_net(self) -> nn.Module:
+        """The model without a softmax at its end: the loss contains it (exactly and stably)."""
+        return nn.split_softmax(self.model)[0] if self.task == "classification" else self.model
+
     def losses(self, output: Any, y: Any) -> Any:
         """Loss of each sample (N,)."""
         if self.task == "classification":
@@ -81,8 +88,8 @@ class Step:
             x = self.augment.apply(x, batch["epoch_key"], batch["rows"])
 
         def forward(params: dict[str, Any]) -> tuple[Any, Any]:
-            output, buffers = nn.functional_call(self.model, params, state["buffers"], x,
-                                                 key=batch["key"], training=True)
+            output, buffers = nn.functional_call(self.scores_net, params, state["buffers"],
+                                                 x, key=batch["key"], training=True)
             losses = self.losses(output, batch["y"])
             return ops.mean(losses), (losses, output, buffers)
 
@@ -100,7 +107,7 @@ class Step:
     def evaluate(self, state: State, batch: Batch) -> dict[str, Any]:
         """Inference: loss and score of each sample, and probabilities or predictions (N, K)."""
         with no_grad():
-            output, _ = nn.functional_call(self.model, state["params"], state["buffers"],
+            output, _ = nn.functional_call(self.scores_net, state["params"], state["buffers"],
                                            self.normalizer.apply(batch["x"]), key=None,
                                            training=False)
             output = raw(output)

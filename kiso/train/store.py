@@ -119,6 +119,11 @@ class Store:
         write_atomic(self.folder / "metrics.json",
                      json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
+    def load_metrics(self) -> dict[str, Any] | None:
+        """What `save_metrics` wrote, or None where it is not written yet."""
+        path = self.folder / "metrics.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
     def save_predictions(self, arrays: dict[str, np.ndarray]) -> None:
         """predictions.npz: what the report shows of the test split."""
         buffer = io.BytesIO()

@@ -127,7 +127,10 @@ def test_repr():
     assert "shape=(100, 100)" in repr(Tensor(np.zeros((100, 100))))
 
 
-@given(hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=4), elements=NUMBERS), st.data())
+SMALL = hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=4), elements=NUMBERS)
+
+
+@given(SMALL, st.data())
 def test_indexing_equals_numpy_with_gradient(x, data):
     index = data.draw(hnp.basic_indices(x.shape, allow_newaxis=True))
     y = leaf(x)[index]
@@ -162,6 +165,21 @@ def test_gradcheck_finds_a_wrong_rule():
 
     with pytest.raises(GradientError, match="backward gives"):
         gradcheck(Wrong(), np.array([0.3, 1.5]))
+
+
+def test_gradcheck_finds_a_wrong_shape():
+    class Squeezed(ops.Op):
+        def shape(self, x):
+            return x
+
+        def forward(self, x):
+            return x + 0
+
+        def backward(self, gy, y, x):
+            return gy[:1]
+
+    with pytest.raises(GradientError, match=r"shape \(1,\)"):
+        gradcheck(Squeezed(), np.array([0.3, 1.5]))
 
 
 def test_numeric_gradient_of_a_quadratic():
