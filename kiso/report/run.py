@@ -58,7 +58,7 @@ class Run:
         """"classification" or "regression", from whatever file tells."""
         chosen: Any = self.config.get("hyperparameters", {})
         named: Any = chosen.get("task") if isinstance(chosen, dict) else None  # pyright: ignore
-        stated = str(self.metrics.get("task") or named)  # pyright: ignore[reportUnknownArgumentType]
+        stated = str(self.metrics.get("task") or named)  # pyright: ignore
         if stated in ("classification", "regression"):
             return stated
         if self.predictions is not None:

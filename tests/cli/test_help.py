@@ -15,13 +15,13 @@ import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
-from kiso import nn
+from kiso import nn, train
 from kiso.cli.app import build
 from kiso.cli.commands import all_commands, common_options, layer_words, train_command
 from kiso.cli.help import wrap
 from kiso.cli.options import NAMED
 from kiso.text import set_language
-from kiso.train import TrainOptions, session
+from kiso.train import TrainOptions
 from tests.cli.conftest import Kiso
 
 NAMES = [command.name for command in all_commands()]
@@ -104,7 +104,7 @@ def test_shown_defaults_are_true() -> None:
 @pytest.mark.parametrize("name", ["resume", "evaluate", "predict"])
 def test_options_are_those_of_the_call(name: str) -> None:
     command = next(c for c in all_commands() if c.name == name)
-    known = inspect.signature(getattr(session, name)).parameters
+    known = inspect.signature(getattr(train, name)).parameters
     ours = {"run": "folder", "csv": None, "out": None}
     assert {ours.get(o.name, o.name) for o in command.options} - {None} <= set(known)
 

@@ -66,7 +66,7 @@ def test_a_run(kiso: Kiso, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
     assert "digits: pictures 1x8x8\n10 classes: 0, 1" in said["data"]
     assert "1,258 for training, 270 for validation, 269 for the test" in said["data"]
-    assert said["model"] == "linear16 relu linear10\n1,210 parameters"
+    assert said["model"] == "flatten linear16 relu linear10\n1,210 parameters"
     assert said["training"] == ("adam (lr 0.001), schedule constant\n"
                                 "epochs 2, steps in each 13, samples in a step 100")
     assert said["folder"] == "r"
@@ -199,7 +199,7 @@ def test_resume(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not (tmp_path / "a b/metrics.json").exists()
     done = kiso("resume", "a b")
     assert (done.code, done.err) == (0, "")
-    assert fields(done.out)["model"].startswith("linear16")
+    assert fields(done.out)["model"].startswith("flatten linear16")
     assert "Epoch 2/2" in done.out and "Epoch 1/2" not in done.out
     ended = json.loads((tmp_path / "a b/metrics.json").read_text())
     assert ended["weights_sha256"] == whole["weights_sha256"]
