@@ -150,7 +150,7 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
     """
     automatic = options.model is None and model is None
     optimizer = make_optimizer(options, automatic)
-    schedule = optim.parse_schedule(options.schedule or ("onecycle" if automatic else "constant"))
+    schedule = optim.parse_schedule(options.schedule or ("onecycle" if automatic else "cosine"))
     augment = Augment.parse(options.augment) if options.augment else None
     splits = splits if splits is not None else load_data(options)
     train = splits.train
