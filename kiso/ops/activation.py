@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from kiso.ops.compare import greater, less
-from kiso.ops.elementwise import Unary, exp, mul, where
+from kiso.ops.elementwise import FloatUnary, exp, mul, where
 from kiso.ops.op import Array, Value
 from kiso.ops.sample import Draw, Sample
 from kiso.ops.special import erf, erf_array
@@ -30,7 +30,7 @@ _SMOOTH = (
 )
 
 
-class Step(Unary):
+class Step(FloatUnary):
     """y = 1 where x > 0, else 0: the neuron that fires or not.  dy/dx = 0, so it cannot learn.
 
     Source: McCulloch and Pitts 1943; Rosenblatt 1958 (perceptron).
@@ -45,7 +45,7 @@ class Step(Unary):
         return None
 
 
-class Sigmoid(Unary):
+class Sigmoid(FloatUnary):
     """y = 1 / (1 + e^-x);  dy/dx = y (1 - y), at most 0.25 (at x = 0, where y = 0.5).
 
     For x < 0 the equal form e^x / (1 + e^x) is taken: no exponential of a large number.
@@ -61,7 +61,7 @@ class Sigmoid(Unary):
         return gy * y * (1 - y)
 
 
-class Tanh(Unary):
+class Tanh(FloatUnary):
     """y = (e^x - e^-x) / (e^x + e^-x);  dy/dx = 1 - y^2, at most 1 (at x = 0)."""
 
     samples = _SMOOTH
@@ -73,7 +73,7 @@ class Tanh(Unary):
         return gy * (1 - y * y)
 
 
-class Relu(Unary):
+class Relu(FloatUnary):
     """y = max(x, 0);  dy/dx = 1 where x > 0, else 0: the step function.
 
     Source: Nair and Hinton 2010; Glorot, Bordes and Bengio 2011.
@@ -88,7 +88,7 @@ class Relu(Unary):
         return gy * step(x)
 
 
-class LeakyRelu(Unary):
+class LeakyRelu(FloatUnary):
     """y = x where x > 0, else a x;  dy/dx = 1 or a (`slope`): no unit dies.
 
     Source: Maas, Hannun and Ng 2013.
@@ -104,7 +104,7 @@ class LeakyRelu(Unary):
         return where(greater(x, 0), gy, gy * self.slope)
 
 
-class Elu(Unary):
+class Elu(FloatUnary):
     """y = x where x > 0, else a (e^x - 1);  dy/dx = 1 or a e^x (`alpha`).
 
     Source: Clevert, Unterthiner and Hochreiter 2016.
@@ -126,7 +126,7 @@ class Elu(Unary):
         return where(greater(x, 0), gy, gy * slope)
 
 
-class Gelu(Unary):
+class Gelu(FloatUnary):
     """y = x P(x), P(x) = (1 + erf(x / sqrt 2)) / 2: the chance that N(0, 1) is below x.
 
     dy/dx = P(x) + x p(x) with the bell curve p(x) = e^(-x^2 / 2) / sqrt(2 pi).
@@ -144,7 +144,7 @@ class Gelu(Unary):
         return gy * (chance + x * bell)
 
 
-class GeluTanh(Unary):
+class GeluTanh(FloatUnary):
     """y = x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + c x^3), c = 0.044715: near to GELU.
 
     dy/dx = (1 + t) / 2 + x (1 - t^2) / 2 * du/dx with t = tanh u; largest error of y: 0.0005.
@@ -163,7 +163,7 @@ class GeluTanh(Unary):
         return gy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
 
-class Silu(Unary):
+class Silu(FloatUnary):
     """y = x s(x), s the sigmoid;  dy/dx = s + y (1 - s). Also called swish.
 
     Source: Elfwing, Uchibe and Doya 2018; Ramachandran, Zoph and Le 2017.
@@ -179,7 +179,7 @@ class Silu(Unary):
         return gy * (s + y * (1 - s))
 
 
-class Softplus(Unary):
+class Softplus(FloatUnary):
     """y = ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|), a smooth ReLU;  dy/dx = sigmoid(x).
 
     Source: Dugas et al. 2001.
@@ -194,7 +194,7 @@ class Softplus(Unary):
         return gy * sigmoid(x)
 
 
-class HardTanh(Unary):
+class HardTanh(FloatUnary):
     """y = x limited to [low, high];  dy/dx = 1 inside, 0 outside and at the two limits.
 
     Differs from `Clip` only at the limits: as for ReLU, the flat side counts there.
@@ -216,7 +216,7 @@ class HardTanh(Unary):
         return where(mul(greater(x, self.low), less(x, self.high)), gy, 0.0)
 
 
-class HardSigmoid(Unary):
+class HardSigmoid(FloatUnary):
     """y = (x + 3) / 6 limited to [0, 1];  dy/dx = 1/6 for -3 < x < 3, else 0.
 
     Source: Howard et al. 2019 (MobileNetV3).
@@ -231,7 +231,7 @@ class HardSigmoid(Unary):
         return where(mul(greater(x, -3), less(x, 3)), gy / 6, 0.0)
 
 
-class HardSwish(Unary):
+class HardSwish(FloatUnary):
     """y = x h(x), h the hard sigmoid;  dy/dx = 0 up to -3, (2 x + 3) / 6 inside, 1 from 3 on.
 
     Source: Howard et al. 2019 (MobileNetV3).

@@ -133,6 +133,9 @@ class Power(Op):
     def shape(self, x: Shape) -> Shape:
         return x
 
+    def dtype(self, x: np.dtype) -> np.dtype:
+        return np.result_type(x, self.exponent)
+
     def forward(self, x: Array) -> Array:
         return x**self.exponent
 

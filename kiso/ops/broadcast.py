@@ -70,7 +70,7 @@ class SumTo(Op):
     def forward(self, x: Array) -> Array:
         lead = x.ndim - len(self.to)
         stretched = [i + lead for i, n in enumerate(self.to) if n == 1 and x.shape[i + lead] != 1]
-        y: Any = x.sum(axis=(*range(lead), *stretched), keepdims=True)
+        y: Any = x.sum(axis=(*range(lead), *stretched), keepdims=True, dtype=x.dtype)
         return y.reshape(self.to)
 
     def backward(self, gy: Value, y: Value, x: Value) -> Value:

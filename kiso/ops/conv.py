@@ -45,6 +45,7 @@ from kiso.ops.im2col import (
     windows,
 )
 from kiso.ops.op import Array, Op, Shape, Value, shape_of
+from kiso.ops.parallel import each
 from kiso.ops.sample import Sample
 from kiso.ops.shape import reshape
 
@@ -163,9 +164,12 @@ class Conv(Windowed):
         y = np.empty(self.shape(x.shape, W.shape), np.result_type(x, W))
         w = windows(padded(x, self.padding), W.shape[2:], self.stride, self.dilation, y.shape[2:])
         filters = self.matrices(W)
-        for block in _blocks(w):
+
+        def fill(block: slice) -> None:
             part = filters @ self.columns(w[block])  # (G, O/G, n*L)
             y[block] = part.reshape(y.shape[1], -1, *y.shape[2:]).swapaxes(0, 1)
+
+        each(fill, _blocks(w))
         return y
 
     def backward(self, gy: Value, y: Value, x: Value, W: Value) -> tuple[Value, Value]:
@@ -197,10 +201,13 @@ class ConvInputGrad(Windowed):
         kernel, ndim = W.shape[2:], len(spatial)
         w = windows(gx, kernel, self.stride, self.dilation, gy.shape[2:])
         turned = self.matrices(W).swapaxes(1, 2)  # (G, C/G*K, O/G)
-        for block in _blocks(w):
+
+        def fill(block: slice) -> None:
             part = turned @ self.maps(gy[block])  # (G, C/G*K, n*L)
             columns = part.reshape(c, *kernel, -1, *gy.shape[2:])
             add_windows(w[block], np.moveaxis(columns, 1 + ndim, 0), kernel)
+
+        each(fill, _blocks(w))
         return np.ascontiguousarray(cropped(gx, self.padding))
 
     def backward(self, gy: Value, y: Value, x: Value, W: Value) -> tuple[Value, Value]:
@@ -225,8 +232,12 @@ class ConvWeightGrad(Windowed):
         w = windows(padded(x, self.padding), self.kernel, self.stride, self.dilation,
                     gy.shape[2:])
         total = self.matrices(gW)  # a view, (G, O/G, C/G*K)
-        for block in _blocks(w):
-            total += self.maps(gy[block]) @ self.columns(w[block]).swapaxes(1, 2)
+
+        def product(block: slice) -> Array:
+            return self.maps(gy[block]) @ self.columns(w[block]).swapaxes(1, 2)
+
+        for part in each(product, _blocks(w)):
+            total += part
         return gW
 
     def backward(self, gy: Value, y: Value, x: Value, g: Value) -> tuple[Value, Value]:

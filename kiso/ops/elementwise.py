@@ -28,7 +28,13 @@ class Unary(Op, abstract=True):
         return x
 
 
-class Exp(Unary):
+class FloatUnary(Unary, abstract=True):
+    """A function of real numbers: float in, float out."""
+
+    floats = True
+
+
+class Exp(FloatUnary):
     """y = e^x;  dy/dx = y."""
 
     def forward(self, x: Array) -> Array:
@@ -38,7 +44,7 @@ class Exp(Unary):
         return gy * y
 
 
-class Expm1(Unary):
+class Expm1(FloatUnary):
     """y = e^x - 1, exact for small x;  dy/dx = e^x = y + 1."""
 
     def forward(self, x: Array) -> Array:
@@ -48,7 +54,7 @@ class Expm1(Unary):
         return gy * (y + 1)
 
 
-class Log(Unary):
+class Log(FloatUnary):
     """y = ln x, x > 0;  dy/dx = 1 / x."""
 
     samples = _POSITIVE
@@ -60,7 +66,7 @@ class Log(Unary):
         return gy / x
 
 
-class Log1p(Unary):
+class Log1p(FloatUnary):
     """y = ln(1 + x), exact for small x;  dy/dx = 1 / (1 + x)."""
 
     samples = (Sample(Draw(2, 3, low=-0.7)),)
@@ -72,7 +78,7 @@ class Log1p(Unary):
         return gy / (1 + x)
 
 
-class Sqrt(Unary):
+class Sqrt(FloatUnary):
     """y = x^(1/2), x >= 0;  dy/dx = 1 / (2 y)."""
 
     samples = _POSITIVE
@@ -84,7 +90,7 @@ class Sqrt(Unary):
         return gy / (2 * y)
 
 
-class Sin(Unary):
+class Sin(FloatUnary):
     """y = sin x;  dy/dx = cos x."""
 
     def forward(self, x: Array) -> Array:
@@ -94,7 +100,7 @@ class Sin(Unary):
         return gy * cos(x)
 
 
-class Cos(Unary):
+class Cos(FloatUnary):
     """y = cos x;  dy/dx = -sin x."""
 
     def forward(self, x: Array) -> Array:
@@ -140,6 +146,9 @@ class Clip(Unary):
     low: float
     high: float
     samples = (Sample((3, 4), low=-1.01, high=0.52),)
+
+    def dtype(self, x: np.dtype) -> np.dtype:
+        return np.result_type(x, self.low, self.high)
 
     def forward(self, x: Array) -> Array:
         return np.clip(x, self.low, self.high)

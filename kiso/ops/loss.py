@@ -31,6 +31,7 @@ class SoftmaxCrossEntropy(Op):
     weighted by s_n = sum_k t_nk. The book's SoftmaxWithLoss layer.
     """
 
+    floats = True
     samples = (Sample((3, 4), _PROBABILITIES), Sample(Draw(3, 4, low=-90, high=90), _PROBABILITIES))
 
     def shape(self, x: Shape, t: Shape) -> Shape:
@@ -58,6 +59,7 @@ class BinaryCrossEntropy(Op):
     dL/dx = sigmoid(x) - t,  dL/dt = -x.
     """
 
+    floats = True
     samples = (Sample((3, 4), _PROBABILITIES), Sample(Draw(3, 4, low=-90, high=90), _PROBABILITIES))
 
     def shape(self, x: Shape, t: Shape) -> Shape:

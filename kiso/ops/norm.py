@@ -61,6 +61,7 @@ class BatchNorm(Op):
     """
 
     eps: float
+    floats = True
     outputs = 3
     samples = (
         Sample((4, 3), (3,), (3,), eps=1e-5),
@@ -127,6 +128,7 @@ class BatchNormInference(Op):
     """
 
     eps: float
+    floats = True
     samples = (
         Sample((4, 3), (3,), (3,), (3,), Draw(3, low=0.5), eps=1e-5),
         Sample((2, 3, 4, 5), (3,), (3,), (3,), Draw(3, low=0.5), eps=1e-3),

@@ -72,6 +72,7 @@ class Op:
 
     outputs: ClassVar[int] = 1  # how many arrays forward returns (a tuple when more than one)
     fixed: ClassVar[tuple[int, ...]] = ()  # float inputs without gradient, by position
+    floats: ClassVar[bool] = False  # works on floats only: integers and bools are cast first
     samples: ClassVar[Sequence[Sample]] = ()  # inputs and attributes that the test suite runs
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
@@ -108,7 +109,7 @@ class Op:
             strong = [x.dtype for x in xs if hasattr(x, "dtype")]
             like = np.result_type(*strong) if strong else None
             xs = tuple(as_array(x, like) if _weak(x) else x for x in xs)
-        return apply(self, *xs)
+        return apply(self, *(_as_floats(xs) if self.floats else xs))
 
     def __str__(self) -> str:
         """The op as it is printed in graphs: `Conv[stride=(1, 1), padding=...]`."""
@@ -117,10 +118,27 @@ class Op:
         return type(self).__name__ + (f"[{inside}]" if inside else "")
 
 
+def _as_floats(xs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Integers and bools as floats: of the type of the floats beside them, else float32.
+
+    NumPy's own choice, float64 (or float16 for bytes), would spread through a float32 net.
+    """
+    from kiso.ops.elementwise import cast
+
+    values = [x if hasattr(x, "dtype") else as_array(x) for x in xs]
+    floats = [x.dtype for x in values if x.dtype.kind == "f"]
+    if len(floats) == len(values):
+        return tuple(values)
+    kind = np.result_type(*floats) if floats else np.dtype(np.float32)
+    return tuple(x if x.dtype.kind == "f" else cast(x, kind) for x in values)
+
+
 def _eager(op: Op, *xs: Any) -> Any:
     """The lowest interpreter: compute at once with NumPy."""
     arrays: list[Array] = [as_array(x) for x in xs]
-    op.shape(*(a.shape for a in arrays))  # so that a mismatch is explained before NumPy stumbles
+    # So that what does not fit is explained before NumPy stumbles, and as it is when traced.
+    op.shape(*(a.shape for a in arrays))
+    op.dtype(*(a.dtype for a in arrays))
     y = op.forward(*arrays)
     if op.outputs == 1:
         return np.asarray(y)

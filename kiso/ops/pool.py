@@ -216,6 +216,7 @@ class Average(Pool, abstract=True):
     """What average pooling and its gradient share: by how many elements to divide."""
 
     count_include_pad: bool
+    floats = True
 
     def counts(self, spatial: Shape, dtype: np.dtype) -> Array:
         """Elements in each window, (*OUT): a product over the axes.
@@ -245,17 +246,13 @@ class AvgPool(Average):
     def shape(self, x: Shape) -> Shape:
         return self.pooled(x)
 
-    def dtype(self, x: np.dtype) -> np.dtype:
-        return np.result_type(x, np.float32)
-
     def forward(self, x: Array) -> Array:
-        dtype = self.dtype(x.dtype)
         w = self.view(padded(x, self.border(x.shape)), self.pooled(x.shape)[2:])
         first, *others = self.places()
-        total = w[:, :, *first].astype(dtype)
+        total = w[:, :, *first].copy()
         for k in others:
             total += w[:, :, *k]
-        return total / self.counts(x.shape[2:], dtype)
+        return total / self.counts(x.shape[2:], x.dtype)
 
     def backward(self, gy: Value, y: Value, x: Value) -> Value:
         return AvgPoolGrad(spatial=shape_of(x)[2:], count_include_pad=self.count_include_pad,

@@ -80,7 +80,6 @@ def _need_stream(name: str, stream: int, end: int) -> None:
 
 def _uniform(key: Array, size: int, stream: int) -> Array:
     """`size` float32 numbers in [0, 1): number i is word i % 4 of block i // 4."""
-    _need_words("uniform", key.dtype)
     k0, k1, k2, k3 = (int(word) for word in key)
     blocks = np.arange(-(-size // 4), dtype=np.uint64)
     return _floats(philox((blocks, stream, k2, k3), (k0, k1)), size)
@@ -154,7 +153,6 @@ class UniformRows(Op):
         return np.dtype(np.float32)
 
     def forward(self, key: Array, rows: Array) -> Array:
-        self.dtype(key.dtype, rows.dtype)
         k0, k1, k2, k3 = (int(word) for word in key)
         blocks = np.arange(-(-self.count // 4), dtype=np.uint64)
         ids = rows.astype(np.int64) & _WORD
@@ -194,6 +192,9 @@ class Dropout(Op):
 
     def dtype(self, x: np.dtype, key: np.dtype) -> np.dtype:
         _need_words("dropout", key)
+        if x.kind != "f":
+            raise DTypeError(f"dropout: x must be floating-point numbers, but it is {x}; convert "
+                             "it first: x.astype('float32').")
         return x
 
     def forward(self, x: Array, key: Array) -> Array:

@@ -70,10 +70,10 @@ class Reduction(Op, abstract=True):
 
 
 class Sum(Reduction):
-    """y = sum of x_i;  dy/dx_i = 1."""
+    """y = sum of x_i (int64 of integers and bools);  dy/dx_i = 1."""
 
     def dtype(self, x: np.dtype) -> np.dtype:
-        return np.dtype(np.int64) if x.kind == "b" else x
+        return x if x.kind == "f" else np.dtype(np.int64)  # 200 + 200 is no uint8
 
     def forward(self, x: Array) -> Array:
         y: Any = np.sum(x, axis=self.axis, keepdims=self.keepdims, dtype=self.dtype(x.dtype))
@@ -85,6 +85,8 @@ class Sum(Reduction):
 
 class Mean(Reduction):
     """y = (1/n) sum of x_i;  dy/dx_i = 1/n."""
+
+    floats = True
 
     def forward(self, x: Array) -> Array:
         y: Any = np.mean(x, axis=self.axis, keepdims=self.keepdims)
@@ -98,6 +100,7 @@ class Var(Reduction):
     """y = 1/(n - c) sum of (x_i - m)^2, m the mean;  dy/dx_i = 2 (x_i - m) / (n - c)."""
 
     correction: int = 0
+    floats = True
     samples = (*_REDUCTIONS, Sample((4, 3), axis=(0,), keepdims=False, correction=1))
 
     def forward(self, x: Array) -> Array:
@@ -133,6 +136,7 @@ class Min(Reduction):
 class LogSumExp(Reduction):
     """y = ln sum of e^(x_i) = m + ln sum of e^(x_i - m), m the maximum;  dy/dx_i = e^(x_i - y)."""
 
+    floats = True
     samples = (*_REDUCTIONS, Sample(Draw(3, 4, low=900, high=1000), axis=(1,), keepdims=False))
 
     def forward(self, x: Array) -> Array:

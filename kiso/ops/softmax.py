@@ -25,6 +25,7 @@ class Softmax(Op):
     """
 
     axis: int
+    floats = True
     samples = _SAMPLES
 
     def shape(self, x: Shape) -> Shape:
@@ -43,6 +44,7 @@ class LogSoftmax(Op):
     """y_k = x_k - ln sum_j e^(x_j).   dL/dx_k = g_k - e^(y_k) sum_j g_j."""
 
     axis: int
+    floats = True
     samples = _SAMPLES
 
     def shape(self, x: Shape) -> Shape:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from kiso.ops.elementwise import Unary, exp
+from kiso.ops.elementwise import FloatUnary, exp
 from kiso.ops.op import Array, Value
 from kiso.ops.sample import Draw, Sample
 
@@ -68,7 +68,7 @@ def erf_array(x: Array) -> Array:
     return np.piecewise(x, [size <= 0.46875, size > 4], [_near, _far, _middle])
 
 
-class Erf(Unary):
+class Erf(FloatUnary):
     """y = 2 / sqrt(pi) * (integral of e^(-t^2) from 0 to x);  dy/dx = 2 / sqrt(pi) * e^(-x^2).
 
     Computed by ratios of polynomials, others near 0, in the middle and from |x| = 4 on (Cody 1969).

@@ -10,6 +10,7 @@ import pytest
 import kiso.ops
 from kiso.autograd import Tensor, grad, gradcheck
 from kiso.compiler import trace
+from kiso.errors import DTypeError
 from kiso.ops.op import REGISTRY
 
 REFERENCES = {}
@@ -92,6 +93,31 @@ def test_shape_and_type_rules(cls, i, float_type):
         shapes, dtypes = (shapes,), (dtypes,)
     assert [y.shape for y in ys] == [tuple(s) for s in shapes]
     assert [y.dtype for y in ys] == [np.dtype(d) for d in dtypes]
+
+
+# Bools that NumPy makes 8-bit integers of.
+BOOLS_OF_THEIR_OWN = {"Pow", "Power"}
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint8", "bool"])
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_integers_and_bools_get_the_type_that_the_graph_says(name, kind):
+    """And functions of real numbers give float32: NumPy's float64 would spread through a net."""
+    cls = REGISTRY[name]
+    op, sample = case(cls, 0)
+    arrays = [(1 + np.abs(a)).astype(kind) if a.dtype.kind == "f" else a
+              for a in sample.arrays()]
+    if kind == "bool" and name in BOOLS_OF_THEIR_OWN:
+        pytest.skip("arithmetic of bools")
+    try:
+        ys = parts(op(*arrays))
+    except (DTypeError, TypeError, ValueError):  # no such operation on these
+        assert not cls.floats
+        return
+    graph = trace(op, *arrays).graph
+    assert [y.dtype for y in ys] == [graph.specs[n].dtype for n in graph.outputs]
+    if cls.floats:
+        assert {y.dtype for y in ys} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("cls, i", CASES)
