@@ -250,11 +250,11 @@ def word_of(layer: Module) -> str:
     if isinstance(layer, container.Sequential):
         return f"seq({_words(layer)})"
     if isinstance(layer, container.Residual):
-        way = "" if layer.shortcut is None else f" | {_words(layer.shortcut)}"
+        way = "" if layer.shortcut is None else f" | {_branch(layer.shortcut)}"
         return f"res({_words(layer.body)}{way})"
     if isinstance(layer, container.Parallel) and len(layer.branches) > 1:
         name = "cat" if layer.merge == "concat" else "add"
-        return f"{name}({' | '.join(map(_words, layer.branches))})"
+        return f"{name}({' | '.join(map(_branch, layer.branches))})"
     raise DescriptionError(tr("{layer} cannot be written as text; save such a model by its Python "
                               "class.", layer=f"{type(layer).__name__}({layer.extra_repr()})"))
 
@@ -262,3 +262,9 @@ def word_of(layer: Module) -> str:
 def _words(layer: Module) -> str:
     layers = layer.layers if isinstance(layer, container.Sequential) else [layer]
     return " ".join(map(word_of, layers))
+
+
+def _branch(layer: Module) -> str:
+    """A branch; one that is a Sequential of a single layer must say so, or it would be bare."""
+    single = isinstance(layer, container.Sequential) and len(layer) == 1
+    return word_of(layer) if single else _words(layer)

@@ -43,6 +43,7 @@ def there_and_back(text: str, shape: tuple[int, ...] = IMAGE) -> str:
         ("res(conv8k1 | conv8k1)", None),
         ("cat(conv2k1 | conv3k3p1 relu | pool3s1p1) add(identity | bn)", None),
         ("seq(conv3k1 relu) seq()", None),
+        ("add(identity | seq(relu)) res(seq(relu) | seq(seq(relu)))", None),
         # written otherwise
         ("conv8", "conv8k3psame"),
         ("conv, conv + pool; conv", "conv16k3psame conv16k3psame pool2 conv32k3psame"),
