@@ -14,6 +14,7 @@ from typing import Any
 from kiso import config, nn
 from kiso.data import Splits
 from kiso.errors import CheckpointError
+from kiso.ops import parallel
 from kiso.text import tr
 from kiso.train.callbacks import Callback, EarlyStopping
 from kiso.train.checkpoint import Checkpoint, weights_sha256
@@ -45,11 +46,11 @@ class RunResult:
 
 @contextmanager
 def thread_limit(threads: int | None) -> Generator[int]:
-    """Compute with this many threads inside (BLAS reads it)."""
+    """Compute with this many threads inside: those of the ops, not of the matrix library."""
     from threadpoolctl import threadpool_limits
 
     count = threads or config.num_threads()
-    with threadpool_limits(limits=count):
+    with threadpool_limits(limits=1), parallel.threads(count):
         yield count
 
 
