@@ -34,13 +34,14 @@ def functional_call(model: Module, params: Mapping[str, Value], buffers: Mapping
     slots = list(model.slots())
     _check_names("parameters", params, [s.name for s in slots if s.kind == "parameter"])
     _check_names("buffers", buffers, [s.name for s in slots if s.kind == "buffer"])
+    kept = [name for name, _ in model.named_buffers()]  # a shared one once, under its first name
     saved = [(vars(m), dict(vars(m), _kinds=dict(vars(m)["_kinds"]))) for m in model.modules()]
     try:
         _put(slots, params, buffers)
         model.train(training)
         with random_key(key):
             y = model(*(x if isinstance(x, Tensor) else Tensor(x) for x in xs), **options)
-        new_buffers = {s.name: vars(s.owner)[s.attribute].data for s in slots if s.kind == "buffer"}
+        new_buffers = {s.name: vars(s.owner)[s.attribute].data for s in slots if s.name in kept}
         return y, new_buffers
     finally:
         for attributes, before in saved:
