@@ -53,7 +53,7 @@ from kiso.nn.pool import (
 )
 from kiso.nn.probe import output_shape
 from kiso.nn.reshaping import Flatten, Identity, Im2Col, Pad, Reshape
-from kiso.nn.rng import manual_seed, random_key
+from kiso.nn.rng import manual_seed, random_key, seeded
 from kiso.nn.summary import Summary, SummaryRow
 from kiso.nn.watching import watch
 
@@ -116,6 +116,7 @@ __all__ = [
     "manual_seed",
     "output_shape",
     "random_key",
+    "seeded",
     "split_softmax",
     "to_text",
     "watch",

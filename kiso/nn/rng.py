@@ -2,7 +2,8 @@
 
 Inside `random_key(key)`, the training loop's way, the n-th random layer that is called takes
 stream n of the given key. Outside, for hand-written loops and notebooks, a process-wide counter
-gives every draw a step of its own; `manual_seed` sets its seed and starts it again.
+gives every draw a step of its own; `manual_seed` sets its seed and starts it again. `seeded(seed)`
+puts a counter of its own in its place for a while, unseen by other threads.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from kiso.errors import ConfigError
 from kiso.ops import Value, make_key
 
-__all__ = ["generator", "manual_seed", "next_draw", "next_parameter", "random_key"]
+__all__ = ["generator", "manual_seed", "next_draw", "next_parameter", "random_key", "seeded"]
 
 _LIMIT = 1 << 64
 
@@ -38,7 +39,7 @@ class Draws:
 
 
 class Default:
-    """The process-wide counters; seed 0 until `manual_seed`."""
+    """Counters outside of `random_key`: how many draws and parameters there were so far."""
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -46,7 +47,8 @@ class Default:
         self.parameters = 0
 
 
-_default = Default(0)
+_default = Default(0)  # of the whole process; seed 0 until `manual_seed`
+_seeded: ContextVar[Default | None] = ContextVar("kiso_seeded", default=None)
 _current: ContextVar[Draws | None] = ContextVar("kiso_random_key", default=None)
 
 
@@ -55,10 +57,27 @@ def manual_seed(seed: int) -> None:
 
     The seed is a whole number from 0 to 2^64 - 1. Errors: ConfigError for another.
     """
+    global _default
+    _default = Default(_checked(seed))
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Inside, first values and dropout are those that follow `manual_seed(seed)`.
+
+    The process-wide counters stay as they are, and other threads go on with theirs.
+    """
+    token = _seeded.set(Default(_checked(seed)))
+    try:
+        yield
+    finally:
+        _seeded.reset(token)
+
+
+def _checked(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < _LIMIT:
         raise ConfigError(f"seed is {seed!r}; expected a whole number from 0 to 2^64 - 1.")
-    global _default
-    _default = Default(int(seed))
+    return int(seed)
 
 
 @contextmanager
@@ -80,14 +99,16 @@ def next_draw() -> tuple[Value, int]:
     draws = _current.get()
     if draws is not None:
         return draws.next()
-    _default.draws += 1
-    return make_key(_default.seed, _default.draws - 1), 0
+    counters = _seeded.get() or _default
+    counters.draws += 1
+    return make_key(counters.seed, counters.draws - 1), 0
 
 
 def next_parameter() -> tuple[int, int]:
     """(seed, number) of the next parameter that is made."""
-    _default.parameters += 1
-    return _default.seed, _default.parameters - 1
+    counters = _seeded.get() or _default
+    counters.parameters += 1
+    return counters.seed, counters.parameters - 1
 
 
 def generator(seed: int, number: int) -> np.random.Generator:

@@ -62,11 +62,14 @@ class Setup:
         """Is this epoch better than the best so far: first by accuracy, then by loss."""
         if not best:
             return True
-        loss = row.get("val_loss", row["train_loss"])
-        if self.step.task == "regression":
-            return loss < best["loss"]
-        score = row.get("val_accuracy", row["train_accuracy"])
-        return (score, -loss) > (best["score"], -best["loss"])
+
+        def rank(score: float, loss: float) -> tuple[float, float]:
+            return (0.0 if self.step.task == "regression" else score,
+                    -math.inf if math.isnan(loss) else -loss)
+
+        name = self.score_name
+        return rank(row.get(f"val_{name}", row[f"train_{name}"]),
+                    row.get("val_loss", row["train_loss"])) > rank(best["score"], best["loss"])
 
     def r2(self, part: Dataset, output: np.ndarray) -> float:
         """Share of the target's variance that predictions explain."""
@@ -195,12 +198,12 @@ def make_model(options: TrainOptions, train: Dataset,
     Errors: ConfigError when its output does not fit the data, or there is nothing to train.
     """
     if own is None:
-        nn.manual_seed(options.seed)
         name = options.model or models.default_model(train.kind, train.input_shape, train.outputs)
-        model = models.create(name, train.input_shape, train.outputs)
+        with nn.seeded(options.seed):
+            model = models.create(name, train.input_shape, train.outputs)
     else:
         model = own
-    if model.parameter_count() == 0:
+    if not any(p.size and p.requires_grad for p in model.parameters()):
         raise ConfigError(tr("the model has no parameters: there is nothing to train."))
     shape = model.summary(train.input_shape).output_shape
     if tuple(shape) != (train.outputs,):
@@ -216,7 +219,8 @@ def text_of(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str
     """The model as a description that builds it again, or "" if there is none."""
     try:
         text = nn.to_text(model)
-        again = models.create(text, input_shape, outputs)
+        with nn.seeded(0):  # only looked at
+            again = models.create(text, input_shape, outputs)
     except KisoError:
         return ""  # a class of one's own: it can be used in Python, but not by the commands
     same = [(n, p.shape) for n, p in again.named_parameters()] == \
@@ -260,7 +264,8 @@ def step_from_record(record: dict[str, Any]) -> tuple[Step, Any]:
     if not record["model"]:
         raise CheckpointError(tr("the model of this run is a Python class that has no text form; "
                                  "load it in Python with its own class."))
-    model = models.create(record["model"], tuple(record["input_shape"]), record["outputs"])
+    with nn.seeded(0):  # its weights come from the checkpoint
+        model = models.create(record["model"], tuple(record["input_shape"]), record["outputs"])
     step = Step(model, optim.Optimizer.from_dict(record["optimizer"]), record["task"],
                 record["loss"], Normalizer.from_json(record["normalizer"]),
                 label_smoothing=record["label_smoothing"])
