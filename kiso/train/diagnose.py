@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
 
 from kiso import nn
-from kiso.autograd import value_and_grad
 from kiso.errors import DivergedError
 from kiso.text import tr
 from kiso.train.setup import Setup
@@ -39,23 +39,14 @@ def first_bad_layer(model: nn.Module, run: Callable[[], None]) -> str:
 def diverged(setup: Setup, state: dict[str, Any], batch: dict[str, Any], step: int,
              loss: float) -> DivergedError:
     """Repeat the step that went wrong, eagerly, and describe where it did."""
-    model = setup.step.scores_net
     gradients: dict[str, Any] = {}
 
     def run() -> None:
         with np.errstate(all="ignore"):
-            x = setup.step.normalizer.apply(batch["x"])
-            if setup.step.augment is not None:
-                x = setup.step.augment.apply(x, batch["epoch_key"], batch["rows"])
-
-            def forward(params: dict[str, Any]) -> tuple[Any, None]:
-                y, _ = nn.functional_call(model, params, state["buffers"], x, key=batch["key"],
-                                          training=True)
-                return setup.step.losses(y, batch["y"]).mean(), None
-            gradients.update(value_and_grad(forward, state["params"])[1])
+            gradients.update(setup.step.gradients(state, batch)[1])
 
     bad_weights = [name for name, value in state["params"].items() if not _finite(value)]
-    layer = first_bad_layer(model, run)
+    layer = first_bad_layer(setup.step.scores_net, run)
     bad_gradients = [name for name, g in gradients.items() if not _finite(g)]
     if bad_weights:
         where = tr("the weights {name} are no numbers any more", name=bad_weights[0])
@@ -63,6 +54,8 @@ def diverged(setup: Setup, state: dict[str, Any], batch: dict[str, Any], step: i
         where = tr("the first layer with NaN or infinity in its output is {layer}", layer=layer)
     elif bad_gradients:
         where = tr("the gradient of {name} is not finite", name=bad_gradients[-1])
+    elif math.isfinite(loss):
+        where = tr("the gradients are so large that their norm overflows")
     else:
         where = tr("the loss itself is not finite")
     return DivergedError(tr(

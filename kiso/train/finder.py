@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kiso import data as kiso_data
 from kiso import nn
-from kiso.errors import ConfigError
+from kiso.errors import ConfigError, DivergedError
 from kiso.ops import make_key
 from kiso.text import tr
 from kiso.train.fit import as_splits
@@ -55,9 +56,10 @@ def find_lr(model: nn.Module | str | None = None, data: Any = "digits", *, lowes
     """
     if not 0 < lowest < highest or steps < 10:
         raise ConfigError(tr("the range test needs 0 < lowest < highest and at least 10 steps."))
+    named = isinstance(data, str | Path)
     chosen = TrainOptions(**options, model=model if isinstance(model, str) else None,
-                          data=data if isinstance(data, str) else "arrays")
-    splits = None if isinstance(data, str) else as_splits(data, chosen)
+                          data=str(data) if named else "arrays")
+    splits = None if named else as_splits(data, chosen)
     setup = build(chosen, splits=splits, model=model if isinstance(model, nn.Module) else None)
     state = initial_state(setup.step.model, setup.step.optimizer)
     run, train = Runner(setup.step.train, chosen.engine), setup.splits.train
@@ -74,6 +76,10 @@ def find_lr(model: nn.Module | str | None = None, data: Any = "digits", *, lowes
             state, metrics = run(state, batch)
         loss = float(metrics["loss"]) / len(rows)
         if not math.isfinite(loss):
+            if not losses:
+                raise DivergedError(tr("the loss of the very first step is {loss}: check the data "
+                                       "for NaN and infinity, and the model's first weights.",
+                                       loss=loss))
             break
         mean = smoothing * mean + (1 - smoothing) * loss
         rates.append(lr)

@@ -94,6 +94,9 @@ def _dataset(data: Any) -> Dataset:
     kind = "image" if x.dtype == np.uint8 and x.ndim == 4 else "table"
     if kind == "table":
         x = x.astype(np.float32)
+        if (bad := _not_finite(x)):
+            raise DataError(tr("x holds {count} values that are NaN or infinite, the first in "
+                               "sample {row}; fill them in or leave the samples out.", **bad))
     if y.dtype.kind in "iub" and y.ndim == 1:
         if y.min() < 0 or len(np.unique(y)) < 2:
             raise DataError(tr("classes must be whole numbers from 0 on, at least two of them."))
@@ -103,4 +106,14 @@ def _dataset(data: Any) -> Dataset:
         raise DataError(tr("y must be integers (N,) for classes or floats (N,) or (N, K) for "
                            "regression, not {dtype} {shape}.", dtype=y.dtype, shape=y.shape))
     targets = y.reshape(len(y), -1).astype(np.float32)
+    if (bad := _not_finite(targets)):
+        raise DataError(tr("y holds {count} values that are NaN or infinite, the first in "
+                           "sample {row}; fill them in or leave the samples out.", **bad))
     return Dataset(x, targets, "regression", kind, names=names, target="y")
+
+
+def _not_finite(values: npt.NDArray[Any]) -> dict[str, int]:
+    """How many values are no numbers, and the first sample that has one; empty if all are."""
+    bad = ~np.isfinite(values)
+    samples = np.flatnonzero(bad.reshape(len(values), -1).any(1))
+    return {"count": int(bad.sum()), "row": int(samples[0])} if len(samples) else {}

@@ -108,6 +108,7 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
         if store.path("last").is_file():  # else it was killed before its first step
             checkpoint = store.load("last")
             check_fit(store.path("last"), checkpoint, position.state)
+            check_slots(store.path("last"), checkpoint, position.state)
             position = Position.from_checkpoint(checkpoint)
             metrics = store.load_metrics()
             if metrics is not None and (position.stopped or position.epoch >= setup.epochs):
@@ -177,3 +178,14 @@ def check_fit(path: Path, checkpoint: Checkpoint, expected: State) -> None:
             shown += tr(" (and {more} more)", more=more)
         raise CheckpointError(tr("{path} belongs to another model: {differences}. Use the model of "
                                  "its config.toml.", path=path, differences=shown))
+
+
+def check_slots(path: Path, checkpoint: Checkpoint, expected: State) -> None:
+    """Refuse to go on with an optimizer that remembers other things than the checkpoint's."""
+    found, wanted = ({name: {k: v.shape for k, v in slots.items()}
+                      for name, slots in state["slots"].items()}
+                     for state in (checkpoint.state, expected))
+    if found != wanted:
+        raise CheckpointError(tr("{path} holds the state of the optimizer {name}, which does not "
+                                 "fit the one of config.toml; put the old one back, or train "
+                                 "anew.", path=path, name=checkpoint.record["optimizer"]["name"]))

@@ -66,6 +66,11 @@ class Step:
         """The model without a softmax at its end: the loss contains it (exactly and stably)."""
         return nn.split_softmax(self.model)[0] if self.task == "classification" else self.model
 
+    @cached_property
+    def frozen(self) -> frozenset[str]:
+        """Parameters with requires_grad=False: used, but neither changed nor decayed."""
+        return frozenset(n for n, p in self.model.named_parameters() if not p.requires_grad)
+
     def losses(self, output: Any, y: Any) -> Any:
         """Loss of each sample (N,)."""
         if self.task == "classification":
@@ -81,28 +86,40 @@ class Step:
             return ops.cast(ops.equal(ops.argmax(output, 1), y), "float32")
         return ops.mean(ops.abs(self.normalizer.restore_target(output) - y), 1)
 
-    def train(self, state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
-        """Forward, backward and update; metrics are sums over the batch."""
+    def gradients(self, state: State, batch: Batch) -> tuple[Any, dict[str, Any], Any]:
+        """Mean loss, its gradients, and (loss of each sample, output, new buffers)."""
         x = self.normalizer.apply(batch["x"])
         if self.augment is not None:
             x = self.augment.apply(x, batch["epoch_key"], batch["rows"])
 
-        def forward(params: dict[str, Any]) -> tuple[Any, Any]:
-            output, buffers = nn.functional_call(self.scores_net, params, state["buffers"],
-                                                 x, key=batch["key"], training=True)
+        def forward(trained: dict[str, Any]) -> tuple[Any, Any]:
+            output, buffers = nn.functional_call(
+                self.scores_net, {**state["params"], **trained}, state["buffers"], x,
+                key=batch["key"], training=True)
             losses = self.losses(output, batch["y"])
             return ops.mean(losses), (losses, output, buffers)
 
-        loss, grads, (losses, output, buffers) = value_and_grad(forward, state["params"])
+        return value_and_grad(forward, self.trained(state["params"]))
+
+    def trained(self, named: dict[str, Any]) -> dict[str, Any]:
+        """What belongs to parameters that are not frozen."""
+        return {name: value for name, value in named.items() if name not in self.frozen}
+
+    def train(self, state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
+        """Forward, backward and update; metrics are sums over the batch."""
+        loss, grads, (losses, output, buffers) = self.gradients(state, batch)
         t = state["t"] + 1
-        params, slots = self.optimizer.apply(state["params"], grads, state["slots"],
-                                             lr=batch["lr"], t=t, loss=loss)
+        params, slots = self.optimizer.apply(
+            self.trained(state["params"]), grads, self.trained(state["slots"]), lr=batch["lr"],
+            t=t, loss=loss)
         metrics = {
             "loss": ops.sum(raw(losses)),
             "score": ops.sum(self.scores(raw(output), batch["y"])),
             "gradient_norm": global_norm(grads),
         }
-        return {"params": params, "buffers": buffers, "slots": slots, "t": t}, metrics
+        # Laid over the old ones, so that frozen parameters and the order of the names stay.
+        return {"params": {**state["params"], **params}, "buffers": buffers,
+                "slots": {**state["slots"], **slots}, "t": t}, metrics
 
     def evaluate(self, state: State, batch: Batch) -> dict[str, Any]:
         """Inference: loss and score of each sample, and probabilities or predictions (N, K)."""

@@ -1,0 +1,174 @@
+"""The step: one pure function, whatever it holds, and what it leaves alone."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from kiso import nn, ops, optim
+from kiso.compiler import flatten_tree, trace
+from kiso.data import Augment, Dataset, Normalizer
+from kiso.errors import CheckpointError, ConfigError, DataError, DivergedError
+from kiso.ops import make_key
+from kiso.train import Callback, find_lr, fit
+from kiso.train.diagnose import diverged
+from kiso.train.setup import Setup
+from kiso.train.step import Step, initial_state
+
+RNG = np.random.default_rng(0)
+PICTURES = Dataset(RNG.integers(0, 256, (24, 3, 12, 12)).astype("u1"), RNG.integers(0, 5, 24),
+                   "classification", "image", tuple("abcde"), tuple(map(str, range(24))))
+NET = ("conv8k3p1 bn relu pool2 conv8k3 bn gelu avgpool2 flatten dropout0.3 linear16 elu "
+       "dropout0.2 linear5 softmax")
+X = RNG.normal(size=(60, 6)).astype("f")
+Y = (X[:, 0] > 0).astype(int)
+
+
+def whole_step(optimizer):
+    """A step with everything in it, its first state, and three batches."""
+    nn.manual_seed(1)
+    model = nn.from_text(NET, (3, 12, 12))
+    rule = optim.parse_optimizer(optimizer, clip_norm=1.0, clip_value=0.5, weight_decay=1e-3,
+                                 l1=1e-4, groups=optim.no_decay_on_bias_and_norm())
+    augment = Augment.parse("shift2 flip rotate10 scale0.1 crop2 colour0.2 cutout4")
+    step = Step(model, rule, "classification", "cross_entropy", Normalizer.fit(PICTURES), augment,
+                label_smoothing=0.1)
+    batches = [{"x": PICTURES.x[rows], "y": PICTURES.y[rows], "rows": rows,
+                "lr": np.asarray(0.01, "f"), "key": make_key(3, i), "epoch_key": make_key(3, 0)}
+               for i, rows in enumerate(np.split(np.arange(24), 3))]
+    return step, initial_state(model, rule), batches
+
+
+@pytest.mark.parametrize("optimizer", sorted(optim.OPTIMIZERS))
+def test_the_whole_step_is_one_graph_with_the_same_bits(optimizer):
+    step, eager, batches = whole_step(optimizer)
+    graph, traced = eager, trace(step.train, eager, batches[0])
+    for batch in batches:
+        eager, m1 = step.train(eager, batch)
+        graph, m2 = traced(graph, batch)
+        for a, b in zip(flatten_tree((eager, m1))[0], flatten_tree((graph, m2))[0], strict=True):
+            assert np.asarray(a).dtype == np.asarray(b).dtype
+            np.testing.assert_array_equal(a, b)
+    found = traced.graph
+    assert not [s for s in found.specs if s.dtype in (np.float64, np.float16)]
+    # All that is large (weights, slots, data) comes in as an input.
+    assert max(c.size for c in found.constants.values()) <= 12
+
+
+class Shared(nn.Module):
+    """One batch norm at two places."""
+
+    def __init__(self):
+        self.first, self.norm, self.last = nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)
+        self.again = self.norm
+
+    def forward(self, x):
+        return self.last(ops.relu(self.again(ops.relu(self.norm(self.first(x))))))
+
+
+@pytest.mark.parametrize("engine", ["eager", "traced"])
+def test_a_shared_layer_can_be_trained_and_resumed(tmp_path, engine):
+    class Interrupt(Callback):
+        def step(self, context):
+            if context.step == 3:
+                raise KeyboardInterrupt
+
+    def run(name, *callbacks, **more):
+        nn.manual_seed(0)
+        return fit(Shared(), (X, Y), epochs=2, batch_size=21, progress=False, engine=engine,
+                   out=str(tmp_path / name), callbacks=callbacks, **more)
+
+    whole = run("whole")
+    assert run("part", Interrupt()).stopped == "interrupted"
+    done = run("part", resume_run=True)
+    assert done.metrics["weights_sha256"] == whole.metrics["weights_sha256"]
+    assert list(done.model.state_dict()) == list(whole.model.state_dict())
+
+
+@pytest.mark.parametrize("engine", ["eager", "traced"])
+def test_frozen_parameters_stay_as_they_are(engine):
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    for p in model[0].parameters():
+        p.requires_grad = False
+    before = model.state_dict()
+    fit(model, (X, Y), epochs=2, optimizer="adamw", clip_norm=1.0, progress=False, engine=engine)
+    after = model.state_dict()
+    assert [n for n in before if not np.array_equal(before[n], after[n])] == ["2.weight", "2.bias"]
+    for p in model.parameters():
+        p.requires_grad = False
+    with pytest.raises(ConfigError, match="nothing to train"):
+        fit(model, (X, Y), epochs=1, progress=False)
+
+
+def test_a_run_neither_uses_nor_moves_the_seed_of_the_process():
+    def run():
+        return fit("linear4 relu linear2", (X, Y), epochs=1, seed=5, progress=False)
+
+    nn.manual_seed(1)
+    expected = nn.Linear(3, 3).weight.data
+    first = run().metrics["weights_sha256"]
+    nn.manual_seed(1)
+    assert run().metrics["weights_sha256"] == first
+    np.testing.assert_array_equal(nn.Linear(3, 3).weight.data, expected)
+
+
+def test_two_threads_make_the_weights_of_their_own_seeds():
+    def weights(seed, turn=None):
+        with nn.seeded(seed):
+            layers = [nn.Linear(3, 3)]
+            if turn:
+                turn.wait()  # both stand here, each with one layer made
+            return np.stack([layer.weight.data for layer in [*layers, nn.Linear(3, 3)]])
+
+    alone, found, turn = {s: weights(s) for s in (1, 2)}, {}, threading.Barrier(2)
+    threads = [threading.Thread(target=lambda s=s: found.update({s: weights(s, turn)}))
+               for s in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for s in (1, 2):
+        np.testing.assert_array_equal(found[s], alone[s])
+
+
+def test_another_optimizer_cannot_take_up_the_state(tmp_path):
+    fit("linear2", (X, Y), epochs=1, optimizer="adam", progress=False, out=str(tmp_path / "r"))
+    config = tmp_path / "r" / "config.toml"
+    config.write_text(config.read_text("utf-8").replace('optimizer = "adam"',
+                                                        'optimizer = "momentum"'), "utf-8")
+    with pytest.raises(CheckpointError, match="optimizer adam"):
+        fit("linear2", (X, Y), progress=False, out=str(tmp_path / "r"), resume_run=True)
+
+
+@pytest.mark.parametrize("x, y, message", [
+    (np.where(np.arange(360).reshape(60, 6) == 20, np.nan, X), Y, "x holds 1 .*sample 3"),
+    (X, np.where(np.arange(60) > 57, np.inf, X[:, 0]), "y holds 2 .*sample 58"),
+])
+def test_numbers_that_are_none_are_refused_before(x, y, message):
+    with pytest.raises(DataError, match=message):
+        fit("linear", (x, y), epochs=1, progress=False)
+
+
+def test_the_finder_says_when_the_first_loss_is_no_number():
+    model = nn.Sequential(nn.Linear(6, 2))
+    model[0].weight.data = np.full((2, 6), np.nan, "f")
+    with pytest.raises(DivergedError, match="very first step"):
+        find_lr(model, (X, Y), steps=10)
+
+
+def test_a_validation_loss_that_is_no_number_is_never_the_best():
+    step = Step(nn.Linear(6, 1), optim.SGD(), "regression", "mse", Normalizer.fit(PICTURES))
+    setup = Setup(None, None, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
+
+    def row(loss):
+        return {"val_loss": loss, "train_loss": 1.0, "train_mae": 1.0, "val_mae": 1.0}
+
+    nan = {"loss": float("nan"), "score": 1.0}
+    assert setup.better(row(3.0), nan) and not setup.better(row(float("nan")), nan)
+    assert not setup.better(row(3.0), {"loss": 2.0, "score": 9.0})
+
+
+def test_gradients_that_only_overflow_together_are_named():
+    step, state, batches = whole_step("sgd")
+    setup = Setup(None, None, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
+    assert "norm overflows" in str(diverged(setup, state, batches[0], 4, 1.5))
