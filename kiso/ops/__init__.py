@@ -26,7 +26,9 @@ from kiso.ops.im2col import (
     Col2Im, Im2Col, Padding, Pads, add_windows, col2im, cropped, im2col, out_size, out_sizes,
     padded, padding_pairs, per_axis, windows,
 )
-from kiso.ops.index import Take, TakeAlong, TakeAlongGrad, TakeGrad, one_hot, take, take_along
+from kiso.ops.index import (
+    OneHot, Take, TakeAlong, TakeAlongGrad, TakeGrad, one_hot, take, take_along,
+)
 from kiso.ops.loss import (
     BinaryCrossEntropy, SoftmaxCrossEntropy, binary_cross_entropy_with_logits, cross_entropy,
     huber_loss, kl_div, l1_loss, mse_loss, nll_loss,
@@ -63,8 +65,8 @@ __all__ = [
     "Flip", "Floor", "Gelu", "GeluTanh", "Greater", "GreaterEqual", "HardSigmoid", "HardSwish",
     "HardTanh", "Im2Col", "LeakyRelu", "Less", "LessEqual", "Log", "Log1p", "LogSoftmax",
     "LogSumExp", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "MaxPoolPick", "Maximum", "Mean",
-    "Min", "Minimum", "Mul", "Neg", "NotEqual", "Op", "Pad", "Padding", "Pads", "Pow", "Power",
-    "Relu", "Reshape", "Sample", "Shape", "Sigmoid", "Sign", "Silu", "Sin", "Slice",
+    "Min", "Minimum", "Mul", "Neg", "NotEqual", "OneHot", "Op", "Pad", "Padding", "Pads",
+    "Pow", "Power", "Relu", "Reshape", "Sample", "Shape", "Sigmoid", "Sign", "Silu", "Sin", "Slice",
     "SliceGrad", "Softmax", "SoftmaxCrossEntropy", "Softplus", "Sqrt", "Step", "Sub", "Sum",
     "SumTo", "Take", "TakeAlong", "TakeAlongGrad", "TakeGrad", "Tanh", "Transpose", "Uniform",
     "UniformRows", "Value", "Var", "Where", "abs", "add", "add_windows", "affine_sample",

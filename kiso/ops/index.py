@@ -6,20 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from kiso.errors import DTypeError, ShapeError
-from kiso.ops.compare import equal
-from kiso.ops.elementwise import cast
+from kiso.errors import DataError, DTypeError, ShapeError
 from kiso.ops.op import Array, Op, Shape, Value, as_array, shape_of
 from kiso.ops.sample import Draw, Sample
-from kiso.ops.shape import expand_dims
 
-__all__ = ["Take", "TakeAlong", "TakeAlongGrad", "TakeGrad", "one_hot", "take", "take_along"]
+__all__ = ["OneHot", "Take", "TakeAlong", "TakeAlongGrad", "TakeGrad", "one_hot", "take",
+           "take_along"]
 
 
 def _need_integers(name: str, index: np.dtype) -> None:
     if index.kind not in "iu":
         raise DTypeError(f"{name}: indices must be integers, but they are {index}; a mask of bools "
                          "would make the shape depend on values: use where instead.")
+
+
+def _need_classes(name: str, index: Array, classes: int) -> None:
+    """Numbers outside would be a class of their own in silence, or count from the end."""
+    if index.size and (index.min() < 0 or index.max() >= classes):
+        raise DataError(f"{name}: class numbers must be from 0 to {classes - 1}, one for each of "
+                        f"the {classes} scores, but they go from {index.min()} to {index.max()}.")
 
 
 class Take(Op):
@@ -91,6 +96,7 @@ class TakeAlong(Op):
         return x
 
     def forward(self, x: Array, index: Array) -> Array:
+        _need_classes("take_along", index, x.shape[1])
         return np.take_along_axis(x, index[:, None], axis=1)[:, 0]
 
     def backward(self, gy: Value, y: Value, x: Value, index: Value) -> tuple[Value, None]:
@@ -121,6 +127,35 @@ class TakeAlongGrad(Op):
         return TakeAlong()(gy, index), None
 
 
+class OneHot(Op):
+    """y[..., k] = 1 where k is the index, else 0: (...) class numbers -> (..., K).
+
+    Errors: DataError for numbers outside of 0 ... K - 1.
+    """
+
+    classes: int
+    to: str = "float32"
+    samples = (
+        Sample(Draw(4, low=0, high=3, dtype="int"), classes=3),
+        Sample(Draw(2, 2, low=0, high=5, dtype="uint8"), classes=5, to="float64"),
+        Sample(Draw(0, dtype="int"), classes=2),
+    )
+
+    def shape(self, index: Shape) -> Shape:
+        return (*index, self.classes)
+
+    def dtype(self, index: np.dtype) -> np.dtype:
+        _need_integers("one_hot", index)
+        return np.dtype(self.to)
+
+    def forward(self, index: Array) -> Array:
+        _need_classes("one_hot", index, self.classes)
+        return (index[..., None] == np.arange(self.classes)).astype(self.to)
+
+    def backward(self, gy: Value, y: Value, index: Value) -> None:
+        return None
+
+
 def take(x: Value, index: Value, axis: int = 0) -> Value:
     """x[index] along an axis, `index` an integer array: how a mini-batch is gathered."""
     return Take(axis=axis % len(shape_of(x)))(x, index if hasattr(index, "dtype")
@@ -133,5 +168,5 @@ def take_along(x: Value, index: Value) -> Value:
 
 
 def one_hot(index: Value, classes: int, dtype: str = "float32") -> Value:
-    """(N,) class indices -> (N, K) rows with a 1 at the class (one-hot coding)."""
-    return cast(equal(expand_dims(index, -1), np.arange(classes)), dtype)
+    """(N,) class numbers -> (N, K) rows with a 1 at the class (one-hot coding)."""
+    return OneHot(classes=classes, to=dtype)(index)

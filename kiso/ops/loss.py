@@ -25,7 +25,7 @@ _PROBABILITIES = Draw(3, 4, low=0.05, high=0.95)
 
 
 class SoftmaxCrossEntropy(Op):
-    """L_n = -sum_k t_nk ln softmax(x_n)_k for scores x (N, K) and targets t (N, K).
+    """L_n = -sum_k t_nk ln softmax(x_n)_k for scores x (N, K) and targets t (N, K); 0 ln 0 = 0.
 
     With sum_k t_nk = 1 the gradient is softmax(x) - t ("y - t"); in general the first term is
     weighted by s_n = sum_k t_nk. The book's SoftmaxWithLoss layer.
@@ -43,7 +43,8 @@ class SoftmaxCrossEntropy(Op):
     def forward(self, x: Array, t: Array) -> Array:
         z = x - np.max(x, axis=1, keepdims=True)
         log_y = z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
-        return -np.sum(t * log_y, axis=1)
+        # A score of -infinity rules a class out: 0 times its logarithm is 0, not NaN.
+        return -np.sum(t * np.where(t == 0, 0, log_y), axis=1)
 
     def backward(self, gy: Value, y: Value, x: Value, t: Value) -> tuple[Value, Value]:
         g = expand_dims(gy, 1)

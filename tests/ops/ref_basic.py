@@ -177,6 +177,7 @@ REFERENCES = {
     "Sqrt": number(math.sqrt),
     "Sub": number(lambda a, b: a - b),
     "Sum": reduction(lambda v, op: math.fsum(v)),
+    "OneHot": lambda op, arrays: np.eye(op.classes)[arrays[0]],
     "SumTo": sum_to,
     "Take": take,
     "TakeAlong": take_along,
