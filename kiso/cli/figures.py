@@ -34,7 +34,10 @@ def score_rows(metrics: dict[str, Any], prefix: str,
 
 
 def class_table(output: Output, report: dict[str, Any], limit: int = 20) -> None:
-    """Precision, recall and F of each class and their mean; only the worst of very many classes."""
+    """Precision, recall and F of each class and their mean; only the worst of very many classes.
+
+    A class without samples has no figures.
+    """
     rows = list(report["classes"])
     if len(rows) > limit:
         rows = sorted(rows, key=lambda row: row["f1"])[:limit]
@@ -43,7 +46,7 @@ def class_table(output: Output, report: dict[str, Any], limit: int = 20) -> None
     mean = report["macro"]
     output.table(
         [tr("class"), tr("precision"), tr("recall"), "F1", tr("samples")],
-        [[str(row["name"]), *(per_cent(row[name]) for name in names),
+        [[str(row["name"]), *(per_cent(row[name]) if row["support"] else "-" for name in names),
           in_thousands(row["support"])] for row in rows],
         numbers=(1, 2, 3, 4),
         footer=[tr("mean"), *(per_cent(mean[name]) for name in names), ""])

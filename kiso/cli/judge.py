@@ -53,7 +53,9 @@ def predict(output: Output, run: str, files: list[str], csv: bool = False,
         check_target(Path(out))
     answers = judge(run, files, **options)
     good = [answer for answer in answers if answer.problem is None]
-    for line in list_some([f"{a.name}: {a.problem}" for a in answers if a.problem is not None], 20):
+    problems = [(a.name, a.problem) for a in answers if a.problem is not None]
+    # Some reasons name the file themselves.
+    for line in list_some([why if name in why else f"{name}: {why}" for name, why in problems], 20):
         output.warn(line)
     remarks = [f"{a.name}: {note}" for a in good for note in a.notes]
     for line in list_some(remarks, 20):

@@ -12,6 +12,7 @@ from kiso import config, models
 from kiso.cli.figures import score_rows, significant
 from kiso.cli.machine import processor
 from kiso.cli.output import Output, cell_width, in_thousands, list_some
+from kiso.errors import OutputError
 from kiso.text import tr
 from kiso.train.callbacks import Callback, Context
 from kiso.train.progress import Progress, duration
@@ -52,11 +53,21 @@ def carry_out(output: Output, work: Callable[[list[Callback]], RunResult]) -> in
     except KeyboardInterrupt:
         if start.folder is None:
             raise
+    except OutputError as error:
+        if start.folder is None:
+            raise
+        how = tr("{error}\nThe last checkpoint is whole. When the folder can be written again, go "
+                 "on with", error=error)
+        raise OutputError(how + resume_line(start)) from error
     output.document({"folder": start.folder, "report": None, "stopped": "interrupted",
                      "left_out": start.left_out})
-    output.stopped(tr("all steps so far are saved; go on with") +
-                   f"\n  kiso resume {shlex.quote(str(start.folder))}")
+    output.stopped(tr("all steps so far are saved; go on with") + resume_line(start))
     return INTERRUPTED
+
+
+def resume_line(start: Start) -> str:
+    """The command that goes on with the run, on a line of its own."""
+    return f"\n  kiso resume {shlex.quote(str(start.folder))}"
 
 
 def quiet_or_not(output: Output) -> Progress:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kiso.data import images
 from kiso.data.images import Fit, Size
 from kiso.data.pictures import File, ImageOptions, read_pictures, stack
-from kiso.data.table import Feature, Row, Table, from_rows, read_csv
+from kiso.data.table import Feature, Row, Table, from_rows, is_missing, read_csv
 from kiso.errors import CheckpointError, DataError
 from kiso.text import tr
 
@@ -104,7 +104,7 @@ class TableEncoder:
         """Encode a CSV file, one row (a mapping of column name to value) or several.
 
         Missing and unreadable numbers become the training median; missing and unseen categories
-        become all zeros; the latter two are named in the problems. Other columns are ignored.
+        become all zeros; the problems name each of them. Other columns are ignored.
         """
         if isinstance(inputs, str | Path):
             table = read_csv(Path(inputs))
@@ -112,7 +112,21 @@ class TableEncoder:
             table = from_rows(inputs)
         else:
             table = from_rows([inputs])
-        return self.encode_table(table)
+        encoded = self.encode_table(table)
+        return encoded._replace(problems=(*encoded.problems, *self._missing(table)))
+
+    def _missing(self, table: Table) -> list[tuple[str, str]]:
+        """Remarks on empty cells: who asks about few rows wants to know of each."""
+        remarks: list[tuple[str, str]] = []
+        for feature in self.features:
+            text = (tr("{column} is missing: all zeros", column=feature.name)
+                    if feature.kind == "category" else
+                    tr("{column} is missing: filled with the training median {fill:g}",
+                       column=feature.name, fill=feature.fill))
+            cells = table.columns[feature.name]
+            remarks += [(table.names[row], text) for row, cell in enumerate(cells)
+                        if is_missing(cell)]
+        return remarks
 
     def encode_table(self, table: Table) -> Encoded:
         """Encode a table that was read already."""

@@ -25,6 +25,7 @@ from numpy.lib.stride_tricks import as_strided
 from kiso.errors import ShapeError
 from kiso.ops.op import Array, Op, Shape, Value, shape_of
 from kiso.ops.sample import Sample
+from kiso.text import tr
 
 __all__ = ["Col2Im", "Im2Col", "Padding", "Pads", "add_windows", "col2im", "cropped", "im2col",
            "out_size", "out_sizes", "padded", "padding_pairs", "per_axis", "windows"]
@@ -87,9 +88,14 @@ def out_size(size: int, kernel: int, stride: int = 1, padding: tuple[int, int] =
         out -= 1
     if out < 1:
         pads = f"2*{before}" if before == after else f"{before} + {after}"
-        why = "" if dilation == 1 else f" ({kernel} elements at dilation {dilation} cover {span})"
-        raise ShapeError(f"({size} + {pads} - {span})/{stride} + 1 = {out}: no output{why}; use "
-                         f"padding >= {math.ceil((span - size) / 2)} or a smaller kernel")
+        why = ""
+        if dilation > 1:
+            why = tr(" ({kernel} elements at dilation {dilation} cover {span})", kernel=kernel,
+                     dilation=dilation, span=span)
+        formula = f"({size} + {pads} - {span})/{stride} + 1 = {out}"
+        raise ShapeError(tr("{formula}: no output{why}; use padding >= {padding} or a smaller "
+                            "kernel", formula=formula, why=why,
+                            padding=math.ceil((span - size) / 2)))
     return out
 
 

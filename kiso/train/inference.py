@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from kiso.data import Dataset, Splits
+from kiso.data.encoders import TableEncoder
+from kiso.data.places import locate
 from kiso.errors import CheckpointError, ConfigError, DataError, KisoError
 from kiso.text import tr
 from kiso.train.checkpoint import Checkpoint
@@ -59,6 +61,7 @@ def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "
     store, saved, runner, state, encoder = _inference(folder, checkpoint)
     options = options_from_config(store.load_config())
     if data is not None:
+        _same_form(data, data_dir, encoder)
         options = replace(options, data=data, on_broken=on_broken)
     if data_dir is not None:
         options = replace(options, data_dir=data_dir)
@@ -73,6 +76,17 @@ def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "
     problems = [] if data is None else [list(problem) for problem in splits.problems]
     return {"data": options.data, "split": "test" if data is None else "all", "samples": len(part),
             "problems": problems, **test_metrics(part, result, "")}
+
+
+def _same_form(data: str, data_dir: str | None, encoder: Any) -> None:
+    """Refuse pictures for a run on a table and the other way round, before they are read."""
+    form = locate(data, data_dir)[0]
+    names = {True: tr("a CSV table"), False: tr("pictures")}
+    trained, given = isinstance(encoder, TableEncoder), form == "csv"
+    if encoder is not None and trained != given:
+        raise DataError(tr("the run was trained on {trained}, but {data} is {given}; give data of "
+                           "the same kind.", trained=names[trained], data=data,
+                           given=names[given]))
 
 
 def _joined(splits: Splits) -> Dataset:

@@ -171,9 +171,10 @@ def binary_counts(matrix: npt.ArrayLike, positive: int = 1) -> BinaryCounts:
 class ClassReport:
     """Ratios of a confusion matrix: arrays (classes,), their plain averages and the pooled ones.
 
-    macro: the mean over classes, every class counts the same. micro: counts of all classes pooled;
-    with one label a sample, each false positive of one class is a false negative of another, so
-    micro precision = micro recall = micro F = accuracy.
+    macro: the mean over the classes that have samples, each counts the same (of a class without
+    samples nothing can be recalled). micro: counts of all classes pooled; with one label a sample,
+    each false positive of one class is a false negative of another, so micro precision = micro
+    recall = micro F = accuracy.
     """
 
     tp: Ints
@@ -187,8 +188,12 @@ class ClassReport:
 
     @property
     def macro(self) -> tuple[float, float, float]:
-        """Mean precision, recall and F over the classes."""
-        return float(self.precision.mean()), float(self.recall.mean()), float(self.f1.mean())
+        """Mean precision, recall and F over the classes that have samples."""
+        there = self.support > 0
+        if not there.any():
+            return 0.0, 0.0, 0.0
+        return (float(self.precision[there].mean()), float(self.recall[there].mean()),
+                float(self.f1[there].mean()))
 
     @property
     def micro(self) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,6 +141,36 @@ def test_a_full_disk(kiso: Kiso, desk: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert done.code == 2
     assert "free some space" in done.err
     assert listing(desk) == before
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_disk_that_fills_up_during_a_run(kiso: Kiso, desk: Path, language: str,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    from kiso.errors import OutputError
+    from kiso.train.store import Store
+
+    save = Store.save_last
+
+    def full(self: Store, position: Any, setup: Any) -> None:
+        if position.epoch == 2:
+            raise OutputError("cannot write it: the disk is full.")
+        save(self, position, setup)
+
+    words = ("train", "--model", MLP, "--epochs", "3", "--lang", language, "--out")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save_last", full)
+        done = kiso(*words, "my run")
+    assert done.code == 2 and "the disk is full" in done.err
+    assert done.err.endswith("\n  kiso resume 'my run'\n")
+    assert kiso("resume", "my run", "-q").code == kiso(*words, "other", "-q").code == 0
+    hashes = {json.loads((desk / run / "metrics.json").read_text())["weights_sha256"]
+              for run in ("my run", "other")}
+    assert len(hashes) == 1
+
+
+def test_the_formula_in_japanese(kiso: Kiso) -> None:
+    done = kiso("train", "--model", "conv8k11 linear10", "--lang", "ja")
+    assert "(8 + 2*0 - 11)/1 + 1 = -2: 出力がありません" in done.err
 
 
 def fail_with(error: BaseException) -> Callable[..., None]:

@@ -62,6 +62,27 @@ def test_evaluate_other_data(kiso: Kiso, runs: Path, tmp_path: Path) -> None:
     assert refused.code == 2 and "broken00" in refused.err
 
 
+def test_evaluate_without_samples_of_a_class(kiso: Kiso, runs: Path, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        shutil.copytree(runs / "photos" / name, tmp_path / "two" / name)
+    done = kiso("evaluate", runs / "pets", "two")
+    row = next(line for line in done.out.splitlines() if line.split()[:1] == ["human"])
+    assert row.split() == ["human", "-", "-", "-", "0"]
+    mean = kiso("evaluate", runs / "pets", "two", "--json").json["report"]["macro"]["recall"]
+    assert mean > 0.8  # of two classes, not of three
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_evaluate_on_data_of_another_kind(kiso: Kiso, runs: Path, language: str) -> None:
+    for run, data in (("pets", "houses.csv"), ("prices", "photos"), ("digits", "houses.csv"),
+                      ("prices", "digits")):
+        done = kiso("evaluate", runs / run, data if data == "digits" else runs / data,
+                    "--lang", language)
+        assert done.code == 2
+        assert ("trained on" in done.err and "same kind" in done.err) == (language == "en")
+        assert "--target" not in done.err  # evaluate has no such option
+
+
 def test_a_regression(kiso: Kiso, runs: Path) -> None:
     said = fields(kiso("evaluate", runs / "prices").out)
     assert "mean absolute error (MAE)" in said and "accuracy" not in said
@@ -100,6 +121,19 @@ def test_predict_rows(kiso: Kiso, runs: Path, tmp_path: Path) -> None:
     assert len(rows) == 2 and list(rows[0]) == ["name", "price"]
     assert all(float(row["price"]) for row in rows)
     assert "price" in kiso("predict", runs / "prices", "new.csv").out
+
+
+def test_predict_says_what_it_filled_in(kiso: Kiso, runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("side,area\nnorth,80\n,120\nup,\n")
+    done = kiso("predict", runs / "prices", "new.csv")
+    assert done.code == 0 and len(done.err.splitlines()) == 3
+    assert "line 3: side is missing: all zeros" in done.err
+    assert "line 4: side is 'up', unknown from training" in done.err
+    assert "line 4: area is missing: filled with the training median" in done.err
+    answers = kiso("predict", runs / "prices", "new.csv", "--json").json
+    assert [len(answer["notes"]) for answer in answers] == [0, 1, 2]
+    lost = kiso("predict", runs / "prices", "lost.csv")
+    assert lost.err.count("lost.csv") == 1
 
 
 def test_nothing_usable(kiso: Kiso, runs: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_run(kiso: Kiso, tmp_path: Path) -> None:
     assert "digits: pictures 1x8x8\n10 classes: 0, 1" in said["data"]
     assert "1,258 for training, 270 for validation, 269 for the test" in said["data"]
     assert said["model"] == "flatten linear16 relu linear10\n1,210 parameters"
-    assert said["training"] == ("adam (lr 0.001), schedule constant\n"
+    assert said["training"] == ("adam (lr 0.001), schedule cosine\n"
                                 "epochs 2, steps in each 13, samples in a step 100")
     assert said["folder"] == "r"
     assert len(re.findall(r"^Epoch [12]/2  train: loss ", done.out, re.MULTILINE)) == 2

@@ -96,7 +96,9 @@ def test_one_hot_categories_are_sorted(tmp_path):
     assert splits.train.columns == ("wind=NW", "wind=SE", "wind=cv")
     found = whole(splits)
     assert found[:4].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]]
-    assert dict(splits.notes) == {"wind": "25 missing values: all zeros"}
+    assert splits.notes == (
+        ("wind", "category, encoded as 3 columns of 0 and 1: NW, SE, cv"),
+        ("wind", "25 missing values: all zeros"))
 
 
 @pytest.mark.parametrize("missing", ["", "NA", "NaN", "?", "n/a", "null", " "])

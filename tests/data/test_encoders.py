@@ -74,7 +74,8 @@ def test_rows_are_read_as_in_training(tmp_path):
     assert encoder.columns == splits.train.columns
     x, names, problems = encoder.encode(path)
     assert len(x) == N
-    assert problems == ()
+    assert len(problems) == 12
+    assert problems[0] == ("line 2", "a is missing: filled with the training median 12.5")
     for part in splits.parts().values():
         assert (x[[names.index(name) for name in part.names]] == part.x).all()
 

@@ -40,6 +40,7 @@ from kiso.text import tr
 __all__ = ["read"]
 
 _USUAL_TARGETS = ("target", "label", "class", "y")
+_SHOWN = 8  # categories that a note lists
 _MOST_CATEGORIES = 100  # text columns with more (names, comments) are left out unless asked for
 
 
@@ -151,9 +152,16 @@ def _plain(value: float) -> str:
 
 
 def _remark_on_cells(table: Table, features: Sequence[Feature]) -> None:
-    """Notes for each column with missing, unreadable or (outside of training) unseen cells."""
+    """Notes for each category, and for missing, unreadable or (outside of training) unseen cells.
+    """
     for feature in features:
         cells = table.columns[feature.name]
+        if feature.kind == "category":
+            shown = ", ".join(feature.categories[:_SHOWN])
+            more = len(feature.categories) - _SHOWN
+            table.notes.append((feature.name, tr(
+                "category, encoded as {count} columns of 0 and 1: {names}",
+                count=len(feature.categories), names=shown + (", ..." if more > 0 else ""))))
         missing = sum(map(is_missing, cells))
         if missing and feature.kind == "category":
             table.notes.append((feature.name, tr("{count} missing values: all zeros",
