@@ -172,6 +172,9 @@ def trace(f: Callable[..., Any], *args: Any) -> Traced:
     builder = Builder()
     stand_ins: list[Any] = []
     for leaf in map(as_array, leaves):
+        if leaf.dtype.kind not in "fiub":
+            raise GraphError(f"an argument holds {leaf.dtype} values; expected numbers, in arrays "
+                             "or in plain dicts, lists and tuples of them.")
         var = builder.new(Spec(leaf.shape, leaf.dtype))
         builder.inputs.append(var.number)
         stand_ins.append(var)

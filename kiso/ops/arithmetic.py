@@ -127,6 +127,7 @@ class Power(Op):
         Sample((2, 3), exponent=2),
         Sample((2, 3), exponent=3),
         Sample((2, 3), exponent=1),
+        Sample((2, 3), exponent=0),
         Sample(Draw(2, 3, low=0.5), exponent=-1.5),
     )
 
@@ -140,6 +141,8 @@ class Power(Op):
         return x**self.exponent
 
     def backward(self, gy: Value, y: Value, x: Value) -> Value:
+        if self.exponent == 0:
+            return None  # not 0 x^-1, which is NaN at 0
         if self.exponent == 1:
             return gy
         return gy * (self.exponent * pow(x, self.exponent - 1))

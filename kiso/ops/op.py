@@ -44,11 +44,13 @@ def as_array(value: Any, like: Any = None) -> Array:
     """Turn a Python number, list or array into an array of a type that Kiso computes with.
 
     Python floats become float32, or the float type of `like`; integers follow `like` (int64 alone).
+    np.float64, the number that `np.sqrt(2)` gives, is a Python float too: it follows floats.
     """
     array: Array = np.asarray(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return array
     kind = np.dtype(like) if like is not None else np.dtype(np.float32)
+    follows = like is not None and kind.kind == "f" and isinstance(value, float)
+    if isinstance(value, np.ndarray | np.generic) and not follows:
+        return array
     if kind.kind == "f" and (like is not None or array.dtype.kind == "f"):
         return array.astype(kind)
     if kind.kind in "iu" and array.dtype.kind in "iu":
@@ -62,8 +64,8 @@ def shape_of(value: Value) -> Shape:
 
 
 def _weak(value: Any) -> bool:
-    """Python numbers take the type of the arrays beside them."""
-    return isinstance(value, int | float) and not isinstance(value, np.generic)
+    """Numbers take the type of the arrays beside them."""
+    return isinstance(value, int | float)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -79,6 +81,11 @@ class Op:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         if not abstract and cls.__module__.startswith("kiso.ops"):
             REGISTRY[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # a np.float64 would make float64 of its array
+                object.__setattr__(self, name, value.item())
 
     def shape(self, *shapes: Any, **_: Any) -> Any:
         """Output shape (a tuple of them for several outputs) from the input shapes."""
@@ -106,7 +113,7 @@ class Op:
             if interpreter is not None and interpreter.level > level:
                 apply, level = interpreter.apply, interpreter.level
         if any(_weak(x) for x in xs):
-            strong = [x.dtype for x in xs if hasattr(x, "dtype")]
+            strong = [x.dtype for x in xs if hasattr(x, "dtype") and not _weak(x)]
             like = np.result_type(*strong) if strong else None
             xs = tuple(as_array(x, like) if _weak(x) else x for x in xs)
         return apply(self, *(_as_floats(xs) if self.floats else xs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,11 @@ class Operators:
 
     def __getitem__(self, index: Any) -> Any:
         return shape.getitem(self, index)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("a value without axes cannot be iterated over")
+        return (self[i] for i in range(self.shape[0]))
 
     def sum(self, axis: reduce.Axis = None, keepdims: bool = False) -> Any:
         """Sum over the axes."""

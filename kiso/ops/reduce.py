@@ -35,7 +35,7 @@ def normal_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """The reduced axes, counted from the front and sorted."""
     if axis is None:
         return tuple(range(ndim))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     for a in axes:
         if not -ndim <= a < ndim:
             raise ShapeError(f"axis {a} does not exist: the array has {ndim} axes; use a value "
@@ -102,6 +102,14 @@ class Var(Reduction):
     correction: int = 0
     floats = True
     samples = (*_REDUCTIONS, Sample((4, 3), axis=(0,), keepdims=False, correction=1))
+
+    def shape(self, x: Shape) -> Shape:
+        count = math.prod(x[i] for i in normal_axes(self.axis, len(x)))
+        if count <= self.correction:
+            raise ShapeError(f"var: n - correction = {count} - {self.correction} = "
+                             f"{count - self.correction}: nothing to divide by; a variance with "
+                             f"this correction needs at least {self.correction + 1} elements.")
+        return super().shape(x)
 
     def forward(self, x: Array) -> Array:
         return np.var(x, axis=self.axis, keepdims=self.keepdims, ddof=self.correction)
@@ -181,7 +189,7 @@ class ArgMin(Position):
 
 
 def _axes(axis: Axis) -> tuple[int, ...] | None:
-    return (axis,) if isinstance(axis, int) else axis
+    return (int(axis),) if isinstance(axis, int | np.integer) else axis
 
 
 def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:

@@ -207,3 +207,35 @@ def test_a_layer_of_ones_own_gets_gradients():
 
     gradcheck(Cube(), np.array([0.5, -1.5]))
     assert "Cube" not in ops.REGISTRY
+
+
+def test_a_tensor_is_unpacked_and_formatted_like_an_array():
+    x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    a, b = x
+    (a * b).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [[3, 4], [1, 2]])
+    assert f"{x.sum():.2f}" == "10.00" and int(x.sum()) == 10 and f"{x}" == repr(x)
+    with pytest.raises(TypeError, match="without axes"):
+        list(x.sum())
+
+
+@pytest.mark.parametrize("number", [np.sqrt(2), np.mean([1.0, 2.0]), np.float64(0.5)])
+def test_a_number_of_numpy_does_not_make_a_net_float64(number):
+    x = Tensor([1.0, 2.0])
+    for y in (x * number, number * x, x / number, ops.leaky_relu(x, number),
+              ops.where(x > 1, x, number), ops.clip(x, -number, number), x**number):
+        assert y.dtype == np.float32
+    assert (Tensor(np.ones(2)) * number).dtype == np.float64
+    assert (x * np.ones(2)).dtype == np.float64  # arrays keep their type
+    assert ops.sqrt(number) == np.sqrt(number)
+
+
+def test_a_power_of_zero_has_no_gradient_even_at_zero():
+    x = leaf([0.0, 2.0])
+    np.testing.assert_array_equal((x**0).data, [1, 1])
+    np.testing.assert_array_equal(grad((x**0).sum() + x.sum(), [x])[0].data, [1, 1])
+
+
+def test_a_variance_of_too_few_numbers_is_refused():
+    with pytest.raises(ShapeError, match=r"n - correction = 1 - 1 = 0.*at least 2"):
+        ops.var(np.ones((1, 3)), 0, correction=1)

@@ -1,5 +1,6 @@
 """Tracing whole functions: same bits as eager, rules of the graph, clear refusals."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -120,3 +121,8 @@ def test_integer_inputs_and_unused_inputs():
     traced = trace(lambda i, unused: ops.one_hot(i, 3), np.array([2, 0]), X)
     np.testing.assert_array_equal(traced(np.array([1, 1]), X), [[0, 1, 0], [0, 1, 0]])
     assert isinstance(traced.graph, Graph)
+
+
+def test_arguments_that_are_no_numbers_are_refused():
+    with pytest.raises(GraphError, match="object values"):
+        trace(lambda d: d["a"], collections.OrderedDict(a=X))
