@@ -155,27 +155,30 @@ class Loop:
             "x": train.x[rows],
             "y": train.y[rows],
             "rows": rows,
-            "lr": np.asarray(setup.lr_at(at.step, at.schedule), np.float32),
+            "lr": self._lr(at.step),
             "key": make_key(setup.options.seed, at.step),
             "epoch_key": make_key(setup.options.seed, epoch),
         }
+        self.context.lr = float(batch["lr"])
         state, metrics = self.train_step(at.state, batch)
         loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise diverged(setup, at.state, batch, at.step, loss / len(rows))
         seconds = time.perf_counter() - started
-        self.context.lr = float(batch["lr"])
         self.position = replace(
             at, state=state, step=at.step + 1, step_in_epoch=at.step_in_epoch + 1,
             loss_sum=at.loss_sum + loss, score_sum=at.score_sum + float(metrics["score"]),
             samples=at.samples + len(rows), gradient_norm=norm,
             epoch_seconds=at.epoch_seconds + seconds, train_seconds=at.train_seconds + seconds)
 
+    def _lr(self, step: int) -> np.ndarray:
+        return np.asarray(self.setup.lr_at(step, self.position.schedule), np.float32)
+
     def _finish_epoch(self) -> None:
         """Validate, remember the best epoch, advance the schedule, save."""
         setup, at = self.setup, self.position
         row: dict[str, Any] = {
-            "epoch": at.epoch + 1, "step": at.step, "lr": self.context.lr,
+            "epoch": at.epoch + 1, "step": at.step, "lr": float(self._lr(at.step - 1)),
             "train_loss": at.loss_sum / at.samples,
             f"train_{setup.score_name}": at.score_sum / at.samples,
             "gradient_norm": at.gradient_norm, "seconds": at.epoch_seconds,

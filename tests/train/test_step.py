@@ -131,6 +131,22 @@ def test_two_threads_make_the_weights_of_their_own_seeds():
         np.testing.assert_array_equal(found[s], alone[s])
 
 
+def test_an_interruption_at_the_end_of_an_epoch_keeps_its_line(tmp_path):
+    class Interrupt(Callback):
+        def step(self, context):
+            if context.step == context.steps_per_epoch:  # before validation
+                raise KeyboardInterrupt
+
+    def rates(name, *callbacks, **more):
+        result = fit("linear2", (X, Y), epochs=3, lr=0.1, progress=False, callbacks=callbacks,
+                     out=str(tmp_path / name), **more)
+        return [row["lr"] for row in result.history]
+
+    whole = rates("whole")
+    assert rates("part", Interrupt()) == []
+    assert rates("part", resume_run=True) == whole
+
+
 def test_another_optimizer_cannot_take_up_the_state(tmp_path):
     fit("linear2", (X, Y), epochs=1, optimizer="adam", progress=False, out=str(tmp_path / "r"))
     config = tmp_path / "r" / "config.toml"
