@@ -264,79 +264,85 @@ def test_learning_rate_finder_leaves_the_model_alone():
 
 SCRIPT = textwrap.dedent("""
     import sys
-    from kiso.train import TrainOptions, resume, train
+    from kiso.train import Callback, TrainOptions, resume, train
     from pathlib import Path
+
+    class Tell(Callback):
+        def fit_start(self, context):
+            print("training", flush=True)
+
     out = Path(sys.argv[1])
     if (out / "config.toml").exists():
-        resume(out)
+        resume(out, [Tell()])
     else:
-        train(TrainOptions(model="conv4k3 bn relu pool2 flatten dropout0.2 linear10", epochs=4,
-                           batch_size=50, augment="shift1", out=str(out), overwrite=True))
+        train(TrainOptions(model="conv4k3 bn relu pool2 flatten dropout0.2 linear10", epochs=20,
+                           batch_size=50, augment="shift1", out=str(out), overwrite=True), [Tell()])
 """)
+
+
+def start(out, script=SCRIPT):
+    """Train or resume in a process of its own; returns it when its first step is due."""
+    process = subprocess.Popen([sys.executable, "-c", script, str(out)], stdout=subprocess.PIPE,
+                               text=True, env={**os.environ, "KISO_NUM_THREADS": "1"})
+    assert process.stdout.readline() == "training\n"
+    return process
+
+
+def sha256(out):
+    return json.loads((out / "metrics.json").read_text("utf-8"))["weights_sha256"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_twenty_random_kills(tmp_path):
     """SIGKILL at random moments, resume until done: the weights of the uninterrupted run."""
-    def start(out):
-        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(out)],
-                                env={**os.environ, "KISO_NUM_THREADS": "1"})
-
+    process = start(tmp_path / "whole")
     began = time.monotonic()
-    assert start(tmp_path / "whole").wait() == 0
+    process.communicate()
     length = time.monotonic() - began
-    expected = json.loads((tmp_path / "whole" / "metrics.json").read_text())["weights_sha256"]
     rng = np.random.default_rng(0)
-    kills = 0
+    kills = runs = 0
     while kills < 20:
-        out = tmp_path / f"killed-{kills}"
+        out = tmp_path / f"killed-{runs}"
+        runs += 1
         while not (out / "metrics.json").exists():
             process = start(out)
             try:
-                process.wait(timeout=rng.uniform(0.2, 1.0) * length if kills < 20 else None)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                kills += 1
-            else:
+                process.communicate(timeout=rng.uniform(0, 0.7) * length)
                 assert process.returncode == 0
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
             for name in ("last", "best"):
                 path = out / f"checkpoint-{name}.safetensors"
                 if path.exists():
                     load_checkpoint(path)
-        found = json.loads((out / "metrics.json").read_text())["weights_sha256"]
-        assert found == expected
+        assert sha256(out) == sha256(tmp_path / "whole")
+    assert runs >= 2
+
+
+@pytest.mark.slow
+def test_kills_before_the_first_step(tmp_path):
+    """Killed while loading and preparing: there is no run yet, or one that can be resumed."""
+    process = start(tmp_path / "whole")
+    process.communicate()
+    for i in range(8):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "r")],
+                                   stdout=subprocess.DEVNULL)
+        time.sleep(0.2 + 0.15 * i)
+        process.kill()
+        process.wait()
+    if not (tmp_path / "r" / "metrics.json").exists():
+        start(tmp_path / "r").communicate()
+    assert sha256(tmp_path / "r") == sha256(tmp_path / "whole")
 
 
 def test_sigterm_leaves_a_checkpoint(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT.replace("epochs=4", "epochs=400"),
-                                str(tmp_path / "r")])
-    path = tmp_path / "r" / "history.csv"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (path.exists() and path.stat().st_size):
-        time.sleep(0.1)
+    process = start(tmp_path / "r", SCRIPT.replace("epochs=20", "epochs=4000"))
+    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 0
     checkpoint = load_checkpoint(tmp_path / "r" / "checkpoint-last.safetensors")
     assert checkpoint.record["position"]["step"] > 0
-
-
-def test_a_description_that_ends_in_softmax_is_not_applied_twice(tmp_path):
-    with_it = run(tmp_path / "a", model="flatten linear10 softmax", augment=None)
-    without = run(tmp_path / "b", model="flatten linear10", augment=None)
-    assert with_it.metrics["weights_sha256"] == without.metrics["weights_sha256"]
-    assert evaluate(tmp_path / "a") == evaluate(tmp_path / "b")
-
-
-def test_last_batch_of_one_with_batch_norm_is_refused_before(tmp_path):
-    with pytest.raises(ConfigError, match="--batch-size 418"):
-        run(tmp_path / "r", model="flatten linear8 bn relu linear10", batch_size=419)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_model_of_layers_made_in_python_can_be_resumed_by_its_folder(tmp_path):
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    fit(net, "digits", epochs=1, progress=False, out=str(tmp_path / "r"))
-    assert load_checkpoint(tmp_path / "r" / "checkpoint-last.safetensors").record["model"] == \
-        "flatten linear10"
