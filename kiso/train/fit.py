@@ -37,7 +37,9 @@ def fit(model: nn.Module | str | None = None, data: Any = "digits", *,
     Other options: those of `TrainOptions` (epochs, batch_size, optimizer, lr, schedule, ...).
 
         result = kiso.fit("linear100 relu linear10", (x, y), epochs=5)
-        result.model(x_new); result.history; result.metrics["test_accuracy"]
+        result.predict(x_new); result.history; result.metrics["test_accuracy"]
+
+    `predict` scales new samples as those for training; `result.model` takes scaled ones.
 
     Errors: ConfigError, DataError for what cannot be used; DivergedError when training diverges.
     """

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
 
 from kiso.errors import ConfigError
 from kiso.text import tr
@@ -32,6 +35,14 @@ def check_choice(what: str, value: str, choices: Iterable[str]) -> str:
                              choices=", ".join(listed)))
     raise ConfigError(tr("unknown {what} {value!r}; the choices are {choices}.", what=what,
                          value=value, choices=", ".join(listed)))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return (_whole(value) or isinstance(value, float)) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,10 @@ class TrainOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # of a search over np.logspace, for example
+                object.__setattr__(self, field.name, value.item())
         self._check_counts()
         self._check_numbers()
         check_choice(tr("engine"), self.engine, ENGINES)
@@ -91,10 +106,10 @@ class TrainOptions:
     def _check_counts(self) -> None:
         for name in ("epochs", "batch_size", "threads", "patience"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and not (_whole(value) and value >= 1):
                 raise ConfigError(tr("{name} is {value}; expected a whole number of at least 1.",
                                      name=f"--{name.replace('_', '-')}", value=value))
-        if not 0 <= self.seed < 2**64:
+        if not (_whole(self.seed) and 0 <= self.seed < 2**64):
             raise ConfigError(tr("the seed is {seed}; expected a whole number from 0 to 2^64 - 1.",
                                  seed=self.seed))
 
@@ -109,7 +124,7 @@ class TrainOptions:
         ]
         for name, expected, holds in rules:
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and holds(value)):
+            if value is not None and not (_number(value) and holds(value)):
                 raise ConfigError(tr("{name} is {value}; expected {expected}.",
                                      name=f"--{name.replace('_', '-')}", value=value,
                                      expected=expected))

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from kiso import config, nn
 from kiso.data import Splits
 from kiso.errors import CheckpointError
@@ -18,7 +21,7 @@ from kiso.ops import parallel
 from kiso.text import tr
 from kiso.train.callbacks import Callback, EarlyStopping
 from kiso.train.checkpoint import Checkpoint, weights_sha256
-from kiso.train.loop import Loop, Position, judge
+from kiso.train.loop import EVALUATION_BATCH, Loop, Position, judge
 from kiso.train.options import TrainOptions
 from kiso.train.results import final_metrics, prediction_arrays
 from kiso.train.setup import (
@@ -27,7 +30,7 @@ from kiso.train.setup import (
     options_from_config,
     run_name,
 )
-from kiso.train.step import State, initial_state
+from kiso.train.step import State, Step, initial_state
 from kiso.train.store import Store, new_folder
 
 __all__ = ["RunResult", "check_fit", "resume", "thread_limit", "train"]
@@ -40,8 +43,22 @@ class RunResult:
     folder: Path | None
     metrics: dict[str, Any]
     history: list[dict[str, Any]]
-    model: nn.Module  # with the weights of the best epoch
+    model: nn.Module  # with the weights of the best epoch, in inference mode
     stopped: str = ""
+    step: Step | None = None
+
+    def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Answers for samples as they were given for training (pictures 0 ... 255, table rows).
+
+        They are scaled as the training samples were. (N, K): probabilities of the classes, or
+        values in the units of the targets.
+        """
+        assert self.step is not None
+        state = {"params": {n: p.data for n, p in self.model.named_parameters()},
+                 "buffers": {n: b.data for n, b in self.model.named_buffers()}}
+        rows = np.asarray(x)
+        return np.concatenate([self.step.evaluate(state, {"x": rows[at:at + EVALUATION_BATCH]})
+                               ["output"] for at in range(0, max(len(rows), 1), EVALUATION_BATCH)])
 
 
 @contextmanager
@@ -109,12 +126,16 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
             checkpoint = store.load("last")
             check_fit(store.path("last"), checkpoint, position.state)
             check_slots(store.path("last"), checkpoint, position.state)
+            if checkpoint.record.get("data") != setup.fingerprint:
+                raise CheckpointError(tr("the training samples are not those that {folder} began "
+                                         "with; resume with the same data, or train anew.",
+                                         folder=folder))
             position = Position.from_checkpoint(checkpoint)
             metrics = store.load_metrics()
             if metrics is not None and (position.stopped or position.epoch >= setup.epochs):
                 install(setup.step.model, store.load("best").state)
                 return RunResult(store.folder, metrics, list(position.history), setup.step.model,
-                                 position.stopped)
+                                 position.stopped, setup.step)
         return _run(setup, position, store, callbacks, count, started)
 
 
@@ -138,7 +159,7 @@ def _run(setup: Setup, position: Position, store: Store | None, callbacks: Seque
     folder = store.folder if store else None
     if stopped == "interrupted":
         install(setup.step.model, at.state)
-        return RunResult(folder, {}, list(at.history), setup.step.model, stopped)
+        return RunResult(folder, {}, list(at.history), setup.step.model, stopped, setup.step)
     state = loop.best_state
     if state is None:
         state = store.load("best").state if store and store.path("best").is_file() else at.state
@@ -153,12 +174,13 @@ def _run(setup: Setup, position: Position, store: Store | None, callbacks: Seque
     loop.context.stop = stopped
     for callback in hooks:
         callback.fit_end(loop.context, metrics)
-    return RunResult(folder, metrics, list(at.history), setup.step.model, stopped)
+    return RunResult(folder, metrics, list(at.history), setup.step.model, stopped, setup.step)
 
 
 def install(model: nn.Module, state: State) -> None:
-    """Give a model the weights and statistics of a state."""
+    """Give a model the weights and statistics of a state, ready for inference."""
     model.load_state_dict({**state["params"], **state["buffers"]})
+    model.eval()
 
 
 def check_fit(path: Path, checkpoint: Checkpoint, expected: State) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ from kiso import data, models, nn, optim
 from kiso.data import Augment, Dataset, Normalizer, Splits, encoder_from_json
 from kiso.data.places import canonical
 from kiso.errors import CheckpointError, ConfigError, KisoError
+from kiso.nn.norm import BatchNormNd
 from kiso.text import tr
 from kiso.train import metrics
 from kiso.train.options import LOSSES, TrainOptions
@@ -75,6 +78,13 @@ class Setup:
         """Share of the target's variance that predictions explain."""
         return metrics.r2(part.y, output)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Checksum of the training samples: a run can only go on with the same ones."""
+        sums = [zlib.crc32(np.ascontiguousarray(part).data)
+                for part in (self.splits.train.x, self.splits.train.y)]
+        return "-".join(f"{value:08x}" for value in sums)
+
     def record(self) -> dict[str, Any]:
         """What a checkpoint holds beside the arrays, JSON-able: enough to use the model."""
         train = self.splits.train
@@ -82,7 +92,7 @@ class Setup:
             "model": self.model_text, "input_shape": list(train.input_shape),
             "outputs": train.outputs, "task": self.step.task, "kind": train.kind,
             "classes": list(train.classes), "target": train.target,
-            "columns": list(train.columns), "loss": self.step.loss,
+            "columns": list(train.columns), "data": self.fingerprint, "loss": self.step.loss,
             "label_smoothing": self.step.label_smoothing,
             "optimizer": self.step.optimizer.to_dict(),
             "normalizer": self.step.normalizer.to_json(),
@@ -166,7 +176,7 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
         raise ConfigError(tr("the batch size {size} is larger than the {n} training samples; use "
                              "--batch-size {n} or less.", size=batch_size, n=len(train)))
     text, model = make_model(options, train, model)
-    check_last_batch(model, len(train), batch_size)
+    check_last_batch(model, train, batch_size)
     step = Step(model, optimizer, train.task, loss_of(options, train.task), Normalizer.fit(train),
                 augment, options.label_smoothing)
     return Setup(options, splits, step, schedule, text,
@@ -183,12 +193,24 @@ def make_optimizer(options: TrainOptions, automatic: bool) -> optim.Optimizer:
                                  groups=optim.no_decay_on_bias_and_norm())
 
 
-def check_last_batch(model: nn.Module, samples: int, batch_size: int) -> None:
+def check_last_batch(model: nn.Module, train: Dataset, batch_size: int) -> None:
     """Batch norm of a single value has no variance: refuse a last batch of one before training."""
-    if samples % batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for m in model.modules()):
+    n = len(train)
+    if batch_size > 1 and n % batch_size != 1:
+        return
+    single: list[nn.Module] = []
+
+    def before(layer: nn.Module, xs: tuple[Any, ...]) -> None:
+        if isinstance(layer, BatchNormNd) and math.prod(xs[0].shape) == layer.num_features:
+            single.append(layer)  # one value for each channel
+
+    with nn.watch(before=before):
+        model.summary(train.input_shape, batch_size=1)
+    if single:
+        other = next((b for b in (*range(batch_size - 1, 1, -1), *range(2, n)) if n % b != 1), n)
         raise ConfigError(tr("the last batch of every epoch would hold one sample ({n} samples, "
                              "batch size {size}), and batch norm needs two; use --batch-size "
-                             "{other}.", n=samples, size=batch_size, other=batch_size - 1))
+                             "{other}.", n=n, size=batch_size, other=other))
 
 
 def make_model(options: TrainOptions, train: Dataset,

@@ -122,7 +122,11 @@ class Store:
     def load_metrics(self) -> dict[str, Any] | None:
         """What `save_metrics` wrote, or None where it is not written yet."""
         path = self.folder / "metrics.json"
-        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+        try:
+            return json.loads(path.read_text("utf-8")) if path.is_file() else None
+        except ValueError as error:
+            raise CheckpointError(tr("{path} is damaged ({reason}); delete it and resume the run "
+                                     "to write it again.", path=path, reason=error)) from error
 
     def save_predictions(self, arrays: dict[str, np.ndarray]) -> None:
         """predictions.npz: what the report shows of the test split."""

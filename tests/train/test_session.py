@@ -100,7 +100,7 @@ def test_evaluate_refuses_unknown_classes(picture_run, tmp_path):
             Image.fromarray(np.full((12, 12, 3), i, np.uint8)).save(tmp_path / name / f"{i}.png")
     with pytest.raises(DataError, match="left"):
         evaluate(picture_run, str(tmp_path))
-    with pytest.raises(DataError, match="column"):
+    with pytest.raises(DataError, match="CSV table"):
         path = write(tmp_path / "t.csv", [["a", "b"], *[[i, i * 1.5] for i in range(50)]])
         evaluate(picture_run, str(path))
 

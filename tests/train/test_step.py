@@ -10,7 +10,7 @@ from kiso.compiler import flatten_tree, trace
 from kiso.data import Augment, Dataset, Normalizer
 from kiso.errors import CheckpointError, ConfigError, DataError, DivergedError
 from kiso.ops import make_key
-from kiso.train import Callback, find_lr, fit
+from kiso.train import Callback, TrainOptions, find_lr, fit
 from kiso.train.diagnose import diverged
 from kiso.train.setup import Setup
 from kiso.train.step import Step, initial_state
@@ -188,3 +188,66 @@ def test_gradients_that_only_overflow_together_are_named():
     step, state, batches = whole_step("sgd")
     setup = Setup(None, None, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
     assert "norm overflows" in str(diverged(setup, state, batches[0], 4, 1.5))
+
+
+def test_the_result_answers_for_raw_samples():
+    """In inference mode, scaled as in training: the figures of the run come out again."""
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 156, (600, 1, 6, 6))
+    x[300:] += 100
+    y = np.repeat([0, 1], 300)
+    result = fit("conv4k3 bn relu flatten dropout0.5 linear2", (x.astype("u1"), y), epochs=5,
+                 lr=0.01, progress=False)
+    assert not result.model.training
+    answers = result.predict(x.astype("u1"))
+    np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-5)
+    assert (answers.argmax(1) == y).mean() > 0.95
+    np.testing.assert_allclose(answers[:1], result.predict(x[:1].astype("u1")), rtol=1e-5)
+    assert result.predict(x[:0]).shape == (0, 2)
+    target = X @ np.arange(6, dtype="f") * 100 + 7
+    line = fit("linear1", (X, target), epochs=200, lr=0.1, progress=False)
+    np.testing.assert_allclose(line.predict(X)[:, 0], target, atol=30)
+
+
+def test_a_run_goes_on_with_its_own_data_only(tmp_path):
+    class Interrupt(Callback):
+        def step(self, context):
+            raise KeyboardInterrupt
+
+    fit("linear2", (X, Y), epochs=1, progress=False, out=str(tmp_path / "r"),
+        callbacks=[Interrupt()])
+    with pytest.raises(CheckpointError, match="not those that"):
+        fit("linear2", (X + 1, Y), out=str(tmp_path / "r"), resume_run=True, progress=False)
+    done = fit("linear2", (X, Y), out=str(tmp_path / "r"), resume_run=True, progress=False)
+    assert done.metrics["epochs"] == 1
+    (tmp_path / "r" / "metrics.json").write_text("{")
+    with pytest.raises(CheckpointError, match="delete it and resume"):
+        fit("linear2", (X, Y), out=str(tmp_path / "r"), resume_run=True, progress=False)
+
+
+@pytest.mark.parametrize("model, size, other", [
+    ("linear4 bn relu linear2", 1, 2), ("linear4 bn relu linear2", 41, 40),
+    ("reshape1x2x3 conv4k2x3 bn relu flatten linear2", 41, 40),  # maps of one pixel
+])
+def test_a_last_batch_without_variance_is_refused_before(model, size, other):
+    with pytest.raises(ConfigError, match=f"--batch-size {other}\\b"):
+        fit(model, (X, Y), batch_size=size, epochs=1, progress=False)
+    fit(model, (X, Y), batch_size=other, epochs=1, progress=False)
+
+
+def test_maps_of_several_pixels_may_come_alone():
+    fit("reshape2x3 conv4k2 bn relu flatten linear2", (X, Y), batch_size=41, epochs=1,
+        progress=False)
+
+
+@pytest.mark.parametrize("options", [{"epochs": 1.5}, {"epochs": "1"}, {"lr": "0.1"},
+                                     {"seed": 0.5}, {"batch_size": True}, {"lr": float("inf")}])
+def test_options_of_a_wrong_type_are_refused(options):
+    with pytest.raises(ConfigError, match="expected a"):
+        TrainOptions(**options)
+
+
+def test_options_may_be_numbers_of_numpy(tmp_path):
+    fit("linear2", (X, Y), lr=np.float64(0.1), epochs=np.int64(1), out=str(tmp_path / "r"),
+        progress=False)
+    assert "lr = 0.1\n" in (tmp_path / "r" / "config.toml").read_text("utf-8")
