@@ -129,15 +129,19 @@ def data_lines(splits: Any) -> list[str]:
 
 
 def remark_lines(splits: Any) -> list[str]:
-    """What was left out, what was noticed, what lies in several splits: ten lines of each."""
+    """What was left out (nearly always all of it), what was noticed, what lies in several splits.
+    """
     copies = [", ".join(f"{part} {name}" for part, name in group) for group in splits.duplicates]
     found = [
-        (tr("left out: {n}", n=in_thousands(len(splits.problems))), pairs(splits.problems)),
-        (tr("remarks: {n}", n=in_thousands(len(splits.notes))), pairs(splits.notes)),
-        (tr("the same picture in several splits: {n}", n=in_thousands(len(copies))), copies),
+        (tr("left out: {n}", n=in_thousands(len(splits.problems))), pairs(splits.problems), 50),
+        (tr("remarks: {n}", n=in_thousands(len(splits.notes))), pairs(splits.notes), 10),
+        (tr("the same picture in several splits: {n}", n=in_thousands(len(copies))), copies, 10),
     ]
-    return [line for title, lines in found if lines
-            for line in (title, *(f"  {one}" for one in list_some(lines)))]
+    lines = [line for title, about, limit in found if about
+             for line in (title, *(f"  {one}" for one in list_some(about, limit)))]
+    if len(splits.problems) > 50 or len(splits.notes) > 10:
+        lines.append(tr("config.toml and the report list all that was left out or noticed"))
+    return lines
 
 
 def pairs(remarks: Any) -> list[str]:

@@ -98,13 +98,16 @@ def assemble(pool: Pool, request: Request) -> Splits:
 
 
 def record(splits: Splits, more: dict[str, Any]) -> Splits:
-    """Complete the record of the source: counts, a checksum of all samples, and `more`."""
+    """Complete the record of the source: counts, what was left out or noticed (pairs of name and
+    text), a checksum of all samples, and `more`.
+    """
     digest = hashlib.sha256()
     for part in splits.parts().values():
         digest.update(np.ascontiguousarray(part.x).data)
         digest.update(np.ascontiguousarray(part.y).data)
     source = splits.train.source | more | {
         "counts": splits.counts(), "task": splits.train.task, "left_out": len(splits.problems),
-        "data_sha256": digest.hexdigest()}
+        "problems": [list(pair) for pair in splits.problems],
+        "remarks": [list(pair) for pair in splits.notes], "data_sha256": digest.hexdigest()}
     parts = {name: replace(part, source=source) for name, part in splits.parts().items()}
     return replace(splits, **parts)

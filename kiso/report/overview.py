@@ -23,9 +23,12 @@ __all__ = [
     "notices",
     "number",
     "percent",
+    "remarks",
     "settings",
     "wilson",
 ]
+
+REMARKS = ("problems", "remarks")  # entries of the table "data": pairs of a name and a text
 
 
 @dataclass(frozen=True)
@@ -262,10 +265,19 @@ def _flat(value: Any, prefix: str = "") -> list[list[str]]:
                 for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
     if isinstance(value, list):
         items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-        return [[prefix, ", ".join(str(item) for item in items) or "–"]]
+        lines = any(isinstance(item, dict) for item in items)
+        return [[prefix, ("; " if lines else ", ").join(map(_entry, items)) or "–"]]
     if isinstance(value, bool):
         return [[prefix, str(value).lower()]]  # as config.toml writes it
     return [[prefix, str(value) or "–"]]
+
+
+def _entry(item: Any) -> str:
+    """One entry of a list: a table as "name value, name value"."""
+    if isinstance(item, dict):
+        table: dict[str, Any] = item  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(f"{key} {_entry(value)}" for key, value in table.items())
+    return str(item).lower() if isinstance(item, bool) else str(item)
 
 
 def settings(run: Run) -> list[Table]:
@@ -277,10 +289,26 @@ def settings(run: Run) -> list[Table]:
     found: list[Table] = []
     for name, value in run.config.items():
         if isinstance(value, dict) and name != "environment":
-            found.append(Table(titles.get(name, name), head, _flat(value)))  # pyright: ignore
+            table: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+            shown = {key: item for key, item in table.items() if key not in REMARKS}
+            found.append(Table(titles.get(name, name), head, _flat(shown)))
         elif name != "environment":
             loose += _flat(value, name)
     return ([Table(tr("Run"), head, loose)] if loose else []) + found
+
+
+def remarks(run: Run) -> list[Table]:
+    """Files or rows that were left out, and what was noticed about others: every one of them."""
+    data: Any = run.config.get("data")
+    found: list[Table] = []
+    for key in REMARKS:
+        pairs: Any = data.get(key) if isinstance(data, dict) else None  # pyright: ignore
+        if pairs and isinstance(pairs, list):
+            rows = [[str(text) for text in pair] for pair in pairs]  # pyright: ignore
+            n = f"{len(rows):,}"
+            title = tr("Left out: {n}", n=n) if key == "problems" else tr("Remarks: {n}", n=n)
+            found.append(Table(title, [tr("file or row"), tr("reason")], rows))
+    return found
 
 
 def environment(run: Run) -> Table:

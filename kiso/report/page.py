@@ -74,8 +74,8 @@ def _content(run: Run) -> dict[str, Any]:
         "cards": overview.cards(run), "curves": _curves(run),
         "notes": overview.curve_notes(run), "history": overview.history_table(run),
         "classes": classes, "matrix": _matrix(classes), "targets": targets,
-        "settings": overview.settings(run), "environment": overview.environment(run),
-        "files": overview.file_table(run),
+        "remarks": overview.remarks(run), "settings": overview.settings(run),
+        "environment": overview.environment(run), "files": overview.file_table(run),
     }
 
 

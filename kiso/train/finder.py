@@ -27,11 +27,17 @@ __all__ = ["LearningRates", "find_lr"]
 
 @dataclass(frozen=True)
 class LearningRates:
-    """Rates tried, the smoothed loss at each, and the suggestion (steepest fall)."""
+    """Rates tried, the smoothed loss at each, and the suggestion: where the loss falls most
+    steeply on the way to its lowest value.
+    """
 
     rates: list[float]
     losses: list[float]
     suggestion: float
+
+    def __repr__(self) -> str:
+        return (f"LearningRates(suggestion={self.suggestion:.3g}, {len(self.rates)} rates from "
+                f"{self.rates[0]:.3g} to {self.rates[-1]:.3g})")
 
     def figure(self) -> Any:
         """Loss against learning rate, the suggestion marked: a matplotlib Figure."""
@@ -86,8 +92,21 @@ def find_lr(model: nn.Module | str | None = None, data: Any = "digits", *, lowes
         losses.append(mean / (1 - smoothing ** (i + 1)))
         if losses[-1] > 4 * min(losses):
             break
-    slopes = np.gradient(losses, np.log(rates)) if len(losses) > 1 else np.zeros(1)
-    return LearningRates(rates, losses, rates[int(np.argmin(slopes))])
+    return LearningRates(rates, losses, steepest(rates, losses))
+
+
+def steepest(rates: list[float], losses: list[float]) -> float:
+    """The rate at which the loss falls most steeply, on a logarithmic scale of rates.
+
+    Looked for before the lowest loss only: behind it the training is unstable, and the loss may
+    fall from a height as well. The first tenth is left out: a mean of few losses is noise.
+    """
+    if len(losses) < 3:
+        return rates[0]
+    slopes = np.gradient(losses, np.log(rates))
+    start = len(losses) // 10
+    end = start + int(np.argmin(losses[start:])) + 1
+    return rates[start + int(np.argmin(slopes[start:end]))]
 
 
 def _endless(n: int, batch_size: int, seed: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,11 @@ def test_pictures_with_broken_files(kiso: Kiso, tmp_path: Path) -> None:
     data = fields(done.out)["data"]
     assert "photos: pictures 3x8x8" in data and "3 classes: cat, dog, human" in data
     assert "left out: 12" in data and "broken00.jpg: " in data and "broken09.jpg: " in data
-    assert "broken10" not in data and "... and 2 more" in data
+    assert all(f"cat/broken{i:02d}.jpg: " in data for i in range(12))
+    config = tomllib.loads((tmp_path / "r/config.toml").read_text("utf-8"))["data"]
+    assert [name for name, _ in config["problems"]] == [f"cat/broken{i:02d}.jpg" for i in range(12)]
+    page = (tmp_path / "r/report.html").read_text("utf-8")
+    assert "Left out: 12" in page and all(f"broken{i:02d}.jpg" in page for i in range(12))
     document = kiso(*words, "--out", "r2", "--json").json
     assert len(document["left_out"]) == 12
     assert {"name", "reason"} == set(document["left_out"][0])

@@ -50,6 +50,8 @@ def test_broken_files_are_left_out_and_odd_ones_read(tmp_path):
     assert {f"cat/{name}" for name in ODD} <= names
     assert sum(splits.counts().values()) == 36 + len(ODD)
     assert splits.train.source["left_out"] == len(BROKEN)
+    assert splits.train.source["problems"] == [list(pair) for pair in splits.problems]
+    assert splits.train.source["remarks"] == [list(pair) for pair in splits.notes]
     described = "\n".join(splits.describe())
     assert all(name in described for name in (*BROKEN, *ODD))
 

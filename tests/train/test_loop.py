@@ -27,6 +27,7 @@ from kiso.train import (
     save_checkpoint,
     train,
 )
+from kiso.train.finder import steepest
 
 SMALL = {"model": "conv4k3 bn relu pool2 flatten dropout0.2 linear10", "epochs": 2,
          "batch_size": 200, "augment": "shift1", "schedule": "cosine"}
@@ -260,6 +261,17 @@ def test_learning_rate_finder_leaves_the_model_alone():
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert found.figure().axes[0].get_xscale() == "log"
+    assert len(repr(found)) < 100 and f"{found.suggestion:.3g}" in repr(found)
+
+
+def test_learning_rate_finder_does_not_suggest_a_rate_at_which_training_falls_apart():
+    """Flat, down to a valley at 0.1, up, and from there down again more steeply than before."""
+    rates = np.geomspace(1e-6, 10, 71).tolist()
+    losses = [1.0] * 40 + np.linspace(1, 0.3, 11).tolist() + np.linspace(0.4, 3, 15).tolist() \
+        + [2.0, 1.2, 1.1, 1.1, 1.1]
+    assert rates[40] <= steepest(rates, losses) <= 0.11
+    assert steepest(rates, [1.0, 0.1, *losses[2:]]) >= rates[7]  # noise of the first steps
+    assert steepest(rates[:2], [1.0, 0.5]) == rates[0]
 
 
 SCRIPT = textwrap.dedent("""
