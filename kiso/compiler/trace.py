@@ -15,6 +15,7 @@ import numpy as np
 
 from kiso.compiler.graph import Graph, Node, Spec, output_specs, run, verify
 from kiso.errors import GraphError
+from kiso.ops.broadcast import BroadcastTo
 from kiso.ops.op import Array, Op, as_array
 from kiso.ops.operators import Operators
 
@@ -38,14 +39,23 @@ class Builder:
         return Var(self, len(self.specs) - 1, spec)
 
     def number(self, x: Any) -> int:
-        """Number of an input of a node; arrays become constants of the graph."""
+        """Number of an input of a node; arrays become constants of the graph.
+
+        Equal elements are stored once and stretched: a parameter that the loss does not depend on
+        has a gradient of zeros as large as itself.
+        """
         if isinstance(x, Var):
             if x.builder is not self:
                 raise GraphError("a value of another trace was used here; a traced function must "
                                  "get all its inputs as arguments.")
             return x.number
         array = as_array(x)
-        key = (array.dtype.str, array.shape, array.tobytes())
+        bits = array.tobytes()
+        key = (array.dtype.str, array.shape, bits)
+        if key not in self.known and array.size > 1 and \
+                bits == bits[:array.itemsize] * array.size:  # zeros, ones: one number will do
+            number = Var(self, self.number(array.reshape(-1)[0]), Spec((), array.dtype))
+            self.known[key] = BroadcastTo(to=array.shape)(number).number
         if key not in self.known:
             n = self.new(Spec(array.shape, array.dtype)).number
             self.constants[n] = array

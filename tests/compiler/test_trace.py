@@ -126,3 +126,17 @@ def test_integer_inputs_and_unused_inputs():
 def test_arguments_that_are_no_numbers_are_refused():
     with pytest.raises(GraphError, match="object values"):
         trace(lambda d: d["a"], collections.OrderedDict(a=X))
+
+
+def test_arrays_of_one_number_take_no_room_in_the_graph():
+    def f(p):
+        _, grads, _ = value_and_grad(lambda q: (q["used"].sum(), None), p)
+        return {n: p[n] - 0.1 * g for n, g in grads.items()}, np.full((3, 5), -0.0, "f")
+
+    p = {"used": W, "unused": np.ones((50, 60), "f")}
+    traced = trace(f, p)
+    assert max(c.size for c in traced.graph.constants.values()) == 1
+    for a, b in zip(flatten_tree(traced(p))[0], flatten_tree(f(p))[0], strict=True):
+        assert a.tobytes() == b.tobytes() and a.shape == b.shape
+    mixed = trace(lambda x: x + np.array([0.0, -0.0], "f"), np.ones(2, "f")).graph
+    assert [c.size for c in mixed.constants.values()] == [2]
