@@ -364,7 +364,8 @@ def _value(e: Expr, place: dict[Axis, int], axes: tuple[Axis, ...],
                 raise GraphError(f"load outside of {e.buffer.shape}: {np.min(i)} to {np.max(i)}.")
         return values[e.buffer][index]
     if isinstance(e, Cast):
-        return np.asarray(of(e.x)).astype(e.dtype)
+        x: Any = np.asarray(of(e.x))
+        return x.astype(e.dtype)
     if isinstance(e, Select):
         return np.where(of(e.condition), of(e.a), of(e.b))
     if isinstance(e, Unary):

@@ -15,7 +15,7 @@ as one graph.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from kiso import nn, ops
 from kiso.autograd import Tensor, no_grad, value_and_grad
-from kiso.compiler import Traced, flatten_tree, trace
+from kiso.compiler import Traced, flatten_tree, optimise, trace
 from kiso.data import Augment, Normalizer
 from kiso.optim import Optimizer, global_norm
 
@@ -154,5 +154,6 @@ class Runner:
         leaves, _ = flatten_tree(args)
         key = tuple((v.shape, v.dtype.str) for v in leaves)
         if key not in self.graphs:
-            self.graphs[key] = trace(self.f, *args)
+            traced = trace(self.f, *args)
+            self.graphs[key] = replace(traced, graph=optimise(traced.graph))
         return self.graphs[key](*args)
