@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from kiso.compiler.graph import Graph, Spec
-from kiso.compiler.loops import Buffer, Fn, Program, evaluate
+from kiso.compiler.loops import Buffer, Fn, Program
 from kiso.compiler.lower import RULES
+from kiso.compiler.meaning import evaluate
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 

@@ -1,0 +1,103 @@
+"""The loop language in NumPy: what a kernel means, for tests and for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+
+from kiso.compiler.loops import (
+    Axis,
+    Binary,
+    Buffer,
+    Cast,
+    Const,
+    Expr,
+    Index,
+    Load,
+    Program,
+    Reduce,
+    Select,
+    Unary,
+)
+from kiso.errors import GraphError
+from kiso.ops.op import Array
+
+__all__ = ["evaluate"]
+
+
+def evaluate(program: Program, arrays: dict[Buffer, Array]) -> dict[Buffer, Array]:
+    """Run all kernels in NumPy; `arrays` holds the inputs, the result every buffer."""
+    values = dict(arrays)
+    with np.errstate(all="ignore"):
+        for kernel in program.kernels:
+            y = _value(kernel.expr, {a: i for i, a in enumerate(kernel.axes)}, kernel.axes, values)
+            values[kernel.buffer] = np.array(np.broadcast_to(y, kernel.buffer.shape),
+                                             kernel.buffer.dtype)
+    return values
+
+
+def _value(e: Expr, place: dict[Axis, int], axes: tuple[Axis, ...],
+           values: dict[Buffer, Array]) -> Any:
+    """The expression for all index values at once: an array over `axes` (broadcastable)."""
+    def of(x: Expr) -> Any:
+        return _value(x, place, axes, values)
+
+    if isinstance(e, Const):
+        return e.dtype.type(e.value)
+    if isinstance(e, Index):
+        shape = [1] * len(axes)
+        shape[place[e.axis]] = e.axis.extent
+        return np.arange(e.axis.extent, dtype=np.int64).reshape(shape)
+    if isinstance(e, Load):
+        index = tuple(of(i) for i in e.indices)
+        for i, n in zip(index, e.buffer.shape, strict=True):
+            if np.size(i) and (np.min(i) < 0 or np.max(i) >= n):
+                raise GraphError(f"load outside of {e.buffer.shape}: {np.min(i)} to {np.max(i)}.")
+        return values[e.buffer][index]
+    if isinstance(e, Cast):
+        return cast("Any", np.asarray(of(e.x))).astype(e.dtype)
+    if isinstance(e, Select):
+        return np.where(of(e.condition), of(e.a), of(e.b))
+    if isinstance(e, Unary):
+        return _UNARY[e.name](of(e.x))
+    if isinstance(e, Binary):
+        return _binary(e.name, of(e.a), of(e.b))
+    assert isinstance(e, Reduce)
+    inner = (*axes, *e.axes)
+    body = _value(e.body, {a: i for i, a in enumerate(inner)}, inner, values)
+    # Every axis of the reduction is spread out, those of the result only where the body has them.
+    outer = np.shape(body)[:len(axes)] or (1,) * len(axes)
+    full = np.broadcast_to(body, (*outer, *(a.extent for a in e.axes)))
+    flat: Any = full.reshape((*outer, -1))
+    if e.kind == "argmax":
+        return flat.argmax(-1)
+    if e.kind == "sum":
+        return np.sum(flat, -1, dtype=e.dtype)
+    return np.max(flat, -1) if e.kind == "max" else np.min(flat, -1)
+
+
+def _erf(x: Any) -> Any:
+    from kiso.ops.special import erf_array
+
+    return erf_array(np.asarray(x))
+
+
+_UNARY: dict[str, Callable[..., Any]] = {
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
+    "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "erf": _erf, "floor": np.floor,
+    "neg": np.negative, "abs": np.abs, "sign": np.sign, "not": np.logical_not,
+}
+
+
+def _binary(name: str, a: Any, b: Any) -> Any:
+    if name == "div":
+        return np.floor_divide(a, b) if np.asarray(a).dtype.kind in "iu" else np.divide(a, b)
+    table: dict[str, Callable[..., Any]] = {
+        "add": np.add, "sub": np.subtract, "mul": np.multiply, "mod": np.mod, "pow": np.power,
+        "max": np.maximum, "min": np.minimum, "and": np.bitwise_and, "or": np.bitwise_or,
+        "xor": np.bitwise_xor, "shl": np.left_shift, "shr": np.right_shift, "eq": np.equal,
+        "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+        "ge": np.greater_equal}
+    return table[name](a, b)
