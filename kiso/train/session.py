@@ -115,6 +115,7 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
     """
     started = time.perf_counter()
     store = Store.open(Path(folder))
+    store.sweep()
     options = options_from_config(store.load_config())
     if threads is not None:
         options = replace(options, threads=threads)

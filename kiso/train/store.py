@@ -70,7 +70,9 @@ class Store:
             raise
         for name in present:
             (folder / name).unlink()
-        return cls(folder)
+        store = cls(folder)
+        store.sweep()
+        return store
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -79,6 +81,15 @@ class Store:
             raise CheckpointError(tr("{folder} is no run folder: it has no config.toml; give the "
                                      "folder that 'kiso train' printed.", folder=folder))
         return cls(folder)
+
+    def sweep(self) -> None:
+        """Remove the unfinished files of a process that was killed while it wrote.
+
+        Only for one that is about to write itself: they may be those of a run that goes on.
+        """
+        for name in WRITTEN:
+            for path in self.folder.glob(f".{name}.*.tmp"):
+                path.unlink(missing_ok=True)
 
     def save_config(self, config: dict[str, Any]) -> None:
         """config.toml: all that is needed to repeat the run."""

@@ -251,3 +251,14 @@ def test_options_may_be_numbers_of_numpy(tmp_path):
     fit("linear2", (X, Y), lr=np.float64(0.1), epochs=np.int64(1), out=str(tmp_path / "r"),
         progress=False)
     assert "lr = 0.1\n" in (tmp_path / "r" / "config.toml").read_text("utf-8")
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    out = tmp_path / "r"
+    fit("linear2", (X, Y), epochs=1, progress=False, out=str(out))
+    for options in ({"resume_run": True}, {"overwrite": True, "epochs": 1}):
+        left, own = out / ".checkpoint-last.safetensors.ab12.tmp", out / ".notes.tmp"
+        left.write_bytes(b"half")
+        own.write_bytes(b"mine")
+        fit("linear2", (X, Y), out=str(out), progress=False, **options)
+        assert not left.exists() and own.exists()
