@@ -271,6 +271,35 @@ def summary_command() -> Command:
         (model, size, outputs), run, {tr("Words for layers"): layer_words()})
 
 
+def show_command() -> Command:
+    """`kiso show`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.show import show
+        return show(output, **values)
+
+    panel = tr("Model")
+    model = Option(name="model", kind="required", metavar="MODEL", panel=tr("Arguments"),
+                   help=tr("Layers in words, for example 'conv30k5 relu pool2 flatten linear10', "
+                           "or a model's name."))
+    return Command(
+        "show", tr("Print what the compiler makes of a model, stage by stage."),
+        ('kiso show "linear4 relu linear2" --input 3 --stage graph',
+         'kiso show "conv4k3 relu linear10" -i 1x8x8 --stage kernels --gradients'),
+        (model,
+         Option(name="input", kind="needed", short="-i", metavar="1x28x28", read=dimensions,
+                panel=panel,
+                help=tr("Shape of a sample: channels, height and width; for tables the number of "
+                        "columns.")),
+         Option(name="stage", metavar="STAGE", default="graph", panel=panel,
+                help=tr("graph: as traced; passes: after all passes; kernels: as loops.")),
+         Option(name="batch", metavar="N", read=count, default="1", panel=panel,
+                help=tr("Samples in a batch.")),
+         Option(name="outputs", metavar="N", read=count, default="10", panel=panel,
+                help=tr("Classes or target values, for models that are called by name.")),
+         Option(name="gradients", kind="flag", panel=panel,
+                help=tr("Loss and all gradients instead of inference."))), run)
+
+
 def info_command() -> Command:
     """`kiso info`."""
     def run(output: Output, **values: Any) -> int:
@@ -285,4 +314,4 @@ def info_command() -> Command:
 def all_commands() -> list[Command]:
     """Every command, in the order of the help."""
     return [train_command(), resume_command(), evaluate_command(), predict_command(),
-            report_command(), summary_command(), info_command()]
+            report_command(), summary_command(), show_command(), info_command()]

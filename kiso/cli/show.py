@@ -1,0 +1,64 @@
+"""`kiso show`: what the compiler makes of a model, stage by stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kiso import nn, ops
+from kiso.autograd import no_grad, value_and_grad
+from kiso.cli.look import model_of
+from kiso.cli.output import Output
+from kiso.compiler import Graph, optimise, trace
+from kiso.errors import ConfigError
+from kiso.text import tr
+from kiso.train.options import check_choice
+
+__all__ = ["STAGES", "show"]
+
+STAGES = ("graph", "passes", "kernels")
+
+
+def graph_of(net: nn.Module, shape: tuple[int, ...], batch: int, gradients: bool) -> Graph:
+    """The net's inference, or its loss with all gradients, as a graph."""
+    x = np.zeros((batch, *shape), np.float32)
+    params = {name: p.data for name, p in net.named_parameters()}
+    buffers = {name: b.data for name, b in net.named_buffers()}
+    scores = nn.split_softmax(net)[0] if gradients else net
+
+    def infer(params: Any, buffers: Any, x: Any) -> Any:
+        with no_grad():
+            return nn.functional_call(scores, params, buffers, x)[0].data
+
+    def learn(params: Any, buffers: Any, x: Any, y: Any, key: Any) -> Any:
+        def loss(p: Any) -> tuple[Any, Any]:
+            output, new = nn.functional_call(scores, p, buffers, x, key=key, training=True)
+            return ops.cross_entropy(output, y), new
+        return value_and_grad(loss, params)
+
+    if not gradients:
+        return trace(infer, params, buffers, x).graph
+    if len(net.summary(shape).output_shape) != 1:
+        raise ConfigError(tr("--gradients needs a model that ends in one score for each class; "
+                             "end it with linear10."))
+    return trace(learn, params, buffers, x, np.zeros(batch, np.int64), ops.make_key(0, 0)).graph
+
+
+def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph", batch: int = 1,
+         outputs: int = 10, gradients: bool = False) -> int:
+    """Print one stage: the traced graph, the graph after all passes, or the kernels."""
+    check_choice("--stage", stage, STAGES)
+    graph = graph_of(model_of(model, input, outputs), input, batch, gradients)
+    if stage != "graph":
+        graph = optimise(graph)
+    text = str(graph)
+    if stage == "kernels":
+        from kiso.compiler.listing import program_text
+        from kiso.compiler.plan import plan
+
+        text = program_text(plan(graph).program)
+    if not output.json:
+        output.raw(text + "\n")
+    output.document({"model": model, "stage": stage, "nodes": len(graph.nodes), "text": text})
+    return 0

@@ -1,0 +1,40 @@
+"""`kiso show`: the graph and what becomes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Kiso
+
+NET = ("linear4 relu linear2", "--input", "3")
+
+
+def test_the_traced_graph(kiso: Kiso) -> None:
+    done = kiso("show", *NET)
+    assert done.code == 0 and done.out.startswith("graph(")
+    assert "MatMul" in done.out and "Relu" in done.out
+
+
+def test_passes_leave_out_what_nobody_reads(kiso: Kiso) -> None:
+    traced = kiso("show", *NET, "--gradients", "--json").json
+    passed = kiso("show", *NET, "--gradients", "--stage", "passes", "--json").json
+    assert passed["nodes"] < traced["nodes"]
+
+
+def test_kernels_are_formulas(kiso: Kiso) -> None:
+    done = kiso("show", *NET, "--stage", "kernels", "--batch", "5")
+    assert "f32[5,2] = " in done.out and "sum(" in done.out
+
+
+@pytest.mark.parametrize("words, message", [
+    (("--stage", "asn"), "--stage"),
+    (("--batch", "0"), "--batch"),
+])
+def test_bad_input(kiso: Kiso, words: tuple[str, ...], message: str) -> None:
+    done = kiso("show", *NET, *words)
+    assert done.code == 2 and message in done.err
+
+
+def test_gradients_need_scores(kiso: Kiso) -> None:
+    done = kiso("show", "conv4k3", "--input", "1x8x8", "--gradients")
+    assert done.code == 2 and "linear10" in done.err
