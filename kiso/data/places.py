@@ -119,7 +119,8 @@ def _find(name_or_path: str | Path, data_dir: str | Path | None, fetch: bool,
     if name in NAMES:
         form, place = _known(name, data_dir, fetch, progress)
         return form, name, place
-    candidates = [Path(text).expanduser(), *(place / text for place in _places(data_dir))]
+    candidates = list(dict.fromkeys([  # an absolute path is the same everywhere
+        Path(text).expanduser(), *(place / text for place in _places(data_dir))]))
     for path in candidates:
         if path.exists():
             form, place = form_of(path)

@@ -14,14 +14,34 @@ from kiso.ops.op import Shape
 
 __all__ = ["Operators"]
 
+# What `array * value` becomes: NumPy's function -> the method of the value on the right.
+_REFLECTED = {"add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__",
+              "divide": "__rtruediv__", "power": "__rpow__", "matmul": "__rmatmul__",
+              "less": "__gt__", "less_equal": "__ge__", "greater": "__lt__",
+              "greater_equal": "__le__", "equal": "__eq__", "not_equal": "__ne__"}
+
 
 class Operators:
     """Mix-in: every operator calls the op of the same meaning. Needs `.shape` and `.dtype`."""
 
-    __array_ufunc__ = None  # `array * value` asks value.__rmul__ instead of looping over elements
     __hash__ = object.__hash__
     shape: Shape
     dtype: np.dtype[Any]
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *xs: Any, **options: Any) -> Any:
+        """`array * value` is value.__rmul__(array); NumPy's functions themselves know no gradients.
+
+        Errors: TypeError that says so, for `np.exp(value)` and the like.
+        """
+        name = _REFLECTED.get(ufunc.__name__)
+        inplace = len(options.get("out", ())) == 1 and options["out"][0] is xs[0]  # array *= value
+        if name and method == "__call__" and not isinstance(xs[0], Operators) and (
+                not options or (inplace and len(options) == 1)):
+            return getattr(xs[1], name)(xs[0])
+        kind = type(self).__name__
+        raise TypeError(f"np.{ufunc.__name__} works on arrays, not on a {kind}, whose gradient it "
+                        "would lose; use an operator or the function of this kind in kiso.ops "
+                        "(such as ops.exp or ops.tanh), or take the array with x.data.")
 
     @property
     def ndim(self) -> int:

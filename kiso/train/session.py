@@ -47,6 +47,16 @@ class RunResult:
     stopped: str = ""
     step: Step | None = None
 
+    def __repr__(self) -> str:
+        wanted = ("test_accuracy", "test_mae", "test_r2", "test_loss", "best_epoch", "epochs")
+        shown = [f"{name}={self.metrics[name]:.4g}" for name in wanted
+                 if self.metrics.get(name) is not None]
+        if self.stopped:
+            shown.append(f"stopped={self.stopped!r}")
+        if self.folder is not None:
+            shown.append(f"folder={str(self.folder)!r}")
+        return f"RunResult({', '.join(shown)})"
+
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Answers for samples as they were given for training (pictures 0 ... 255, table rows).
 

@@ -239,3 +239,24 @@ def test_a_power_of_zero_has_no_gradient_even_at_zero():
 def test_a_variance_of_too_few_numbers_is_refused():
     with pytest.raises(ShapeError, match=r"n - correction = 1 - 1 = 0.*at least 2"):
         ops.var(np.ones((1, 3)), 0, correction=1)
+
+
+def test_an_array_on_the_left_of_an_operator():
+    x, a = leaf([1.0, 2.0]), np.array([3.0, 4.0])
+    for y, expected in ((a + x, [4, 6]), (a - x, [2, 2]), (a * x, [3, 8]), (a / x, [3, 2]),
+                        (a ** x, [3, 16]), (a @ x, 11), (np.float64(2) * x, [2, 4]),
+                        (a < x, [False, False]), (a >= x, [True, True]), (a == x, [False, False])):
+        assert isinstance(y, Tensor)
+        np.testing.assert_allclose(y.data, expected)
+    np.testing.assert_array_equal(grad((a * x).sum(), [x])[0].data, a)
+    total = a
+    total += x  # a new value: the array itself stays
+    assert isinstance(total, Tensor) and a.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("function", [np.exp, np.tanh, lambda x: np.maximum(x, 0),
+                                      lambda x: np.add(x, np.ones(2)), np.add.reduce,
+                                      lambda x: np.add(np.ones(2), x, out=np.ones(2))])
+def test_numpy_functions_say_which_ones_to_use(function):
+    with pytest.raises(TypeError, match=r"np\.\w+ works on arrays, not on a Tensor.*kiso\.ops"):
+        function(leaf([1.0, 2.0]))

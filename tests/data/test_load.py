@@ -87,6 +87,12 @@ def test_unknown_names(name, reason):
     assert caught.value.exit_code == 2
 
 
+def test_each_place_is_named_once(tmp_path):
+    with pytest.raises(DataError) as caught:
+        load(tmp_path / "lost", data_dir=tmp_path)
+    assert str(caught.value).count(f"\n  {tmp_path / 'lost'}") == 1
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
 def test_data_sets_that_are_not_here(name, tmp_path):
     with pytest.raises(DataError, match=f"{name} was not found") as caught:

@@ -230,6 +230,7 @@ def test_fit_on_arrays_and_own_module(tmp_path):
     model = nn.Sequential(nn.Linear(5, 2))
     result = fit(model, (x, y), epochs=40, lr=0.05, progress=False, out=str(tmp_path / "r"))
     assert result.metrics["test_r2"] > 0.99 and result.metrics["test_accuracy"] is None
+    assert len(repr(result)) < 200 and "test_r2=" in repr(result) and "epochs=40" in repr(result)
     again = fit(model, (x, y), out=str(tmp_path / "r"), resume_run=True, progress=False)
     assert again.metrics["weights_sha256"] == result.metrics["weights_sha256"]
     with pytest.raises(ConfigError, match="no option 'epoch'"):
