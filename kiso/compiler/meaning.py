@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -70,7 +71,7 @@ def _value(e: Expr, place: dict[Axis, int], axes: tuple[Axis, ...],
     # Every axis of the reduction is spread out, those of the result only where the body has them.
     outer = np.shape(body)[:len(axes)] or (1,) * len(axes)
     full = np.broadcast_to(body, (*outer, *(a.extent for a in e.axes)))
-    flat: Any = full.reshape((*outer, -1))
+    flat: Any = full.reshape((*outer, prod(a.extent for a in e.axes)))
     if e.kind == "argmax":
         return flat.argmax(-1)
     if e.kind == "sum":
