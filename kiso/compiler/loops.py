@@ -28,8 +28,8 @@ from kiso.errors import GraphError
 from kiso.ops.op import Shape
 
 __all__ = ["Axis", "Binary", "Buffer", "Cast", "Const", "Expr", "Fn", "Index", "Kernel", "Load",
-           "Program", "Reduce", "Select", "Unary", "const", "maximum", "minimum",
-           "reduce", "select", "unary"]
+           "Program", "Reduce", "Select", "Unary", "const", "maximum", "minimum", "parts",
+           "reduce", "select", "subexpressions", "unary"]
 
 FLOAT_UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor")
 UNARY = (*FLOAT_UNARY, "neg", "abs", "sign", "not")
@@ -291,6 +291,31 @@ def reduce(kind: str, extents: Sequence[int], body: Callable[..., Expr]) -> Expr
     return Reduce(kind, axes, body(*map(Index, axes)))
 
 
+def parts(e: Expr) -> tuple[Expr, ...]:
+    """The expressions that e is made of."""
+    if isinstance(e, Load):
+        return e.indices
+    if isinstance(e, Select):
+        return e.condition, e.a, e.b
+    if isinstance(e, Binary):
+        return e.a, e.b
+    if isinstance(e, Unary | Cast):
+        return (e.x,)
+    return (e.body,) if isinstance(e, Reduce) else ()
+
+
+def subexpressions(e: Expr) -> list[Expr]:
+    """e and all inside of it, each once (expressions share parts)."""
+    found: dict[Expr, None] = {}
+    waiting = [e]
+    while waiting:
+        part = waiting.pop()
+        if part not in found:
+            found[part] = None
+            waiting += parts(part)
+    return list(found)
+
+
 @dataclass(frozen=True, eq=False)
 class Fn:
     """An array as a function: `at(i, j, ...)` gives the expression of one element."""
@@ -332,3 +357,8 @@ class Program:
         axes = tuple(Axis(n) for n in fn.shape)
         self.kernels.append(Kernel(buffer, axes, fn.at(*map(Index, axes)), name))
         return Fn.of(buffer)
+
+    def settled(self, fn: Fn) -> Fn:
+        """The Fn itself, or stored if it computes a reduction: what a reduction may hold."""
+        expr = fn.at(*(Index(Axis(n)) for n in fn.shape))
+        return self.store(fn) if any(isinstance(e, Reduce) for e in subexpressions(expr)) else fn
