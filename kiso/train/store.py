@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -32,6 +33,15 @@ def new_folder(parent: Path, name: str) -> Path:
     while (parent / f"{name}-{number}").exists():
         number += 1
     return parent / f"{name}-{number}"
+
+
+def _standard(value: Any) -> Any:
+    """NaN and infinity as null: JSON has no word for them, and other readers stop at Python's."""
+    if isinstance(value, dict):
+        return {k: _standard(v) for k, v in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_standard(v) for v in cast("list[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Store:
@@ -128,7 +138,7 @@ class Store:
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         """metrics.json."""
         write_atomic(self.folder / "metrics.json",
-                     json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+                     json.dumps(_standard(metrics), indent=2, ensure_ascii=False) + "\n")
 
     def load_metrics(self) -> dict[str, Any] | None:
         """What `save_metrics` wrote, or None where it is not written yet."""

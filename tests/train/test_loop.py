@@ -121,6 +121,15 @@ def test_run_folder_holds_what_is_promised(tmp_path):
     assert not list((tmp_path / "r").glob(".*"))
 
 
+def test_metrics_are_standard_json(tmp_path):
+    from kiso.train.store import Store
+
+    Store(tmp_path).save_metrics({"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": 2}})
+    text = (tmp_path / "metrics.json").read_text("utf-8")
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": None, "b": [1.5, None],
+                                                           "c": {"d": 2}}
+
+
 def test_evaluate_repeats_the_figures_of_the_run(tmp_path):
     result = run(tmp_path / "r")
     again = evaluate(tmp_path / "r")
