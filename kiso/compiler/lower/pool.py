@@ -1,0 +1,104 @@
+"""Twin of ops/pool.py: windows as reductions, gradients gathered from the windows over a position.
+
+A maximum needs no value for the padding: a place outside is moved to the nearest element, which
+lies in the same window, and an element that comes twice changes neither the maximum nor which
+element is the first to reach it. (Moving keeps the order of places along every axis.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kiso import ops
+from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, reduce
+from kiso.compiler.lower.im2col import Windows, digits, number, over, where_all
+from kiso.compiler.lower.rules import lowers
+from kiso.ops.op import Shape
+
+
+def _windows(op: Any, x: Shape) -> Windows:
+    return Windows.of(op, x[2:], op.kernel, op.pooled(x)[2:])
+
+
+@lowers(ops.MaxPool, reads="often")
+def max_pool(p: Program, op: ops.MaxPool, x: Fn) -> Fn:
+    """y[n, c, *i] = max over *k of x[n, c, *(i T + k - P)]."""
+    w = _windows(op, x.shape)
+
+    def at(n: Expr, c: Expr, *i: Expr) -> Expr:
+        return over("max", w.kernel, lambda *k: x.at(n, c, *w.places(i, k)[0]))
+    return Fn(op.shape(x.shape), x.dtype, at)
+
+
+def _winners(p: Program, w: Windows, x: Fn) -> Fn:
+    """Where the first maximum of each window is: its row-major number among the positions of x."""
+    def at(n: Expr, c: Expr, *i: Expr) -> Expr:
+        place = reduce("argmax", w.kernel, lambda *k: x.at(n, c, *w.places(i, k)[0]))
+        return number(w.places(i, digits(place, w.kernel))[0], w.size)
+    return p.store(Fn((*x.shape[:2], *w.out), np.dtype(np.int64), at), "argmax")
+
+
+@lowers(ops.MaxPoolGrad, reads="often")
+def max_pool_grad(p: Program, op: ops.MaxPoolGrad, x: Fn, gy: Fn) -> Fn:
+    """gx[n, c, *s] = sum of gy[n, c, *i] over the windows i that have their maximum at s."""
+    w = _windows(op, x.shape)
+    winner = _winners(p, w, x)
+
+    def at(n: Expr, c: Expr, *s: Expr) -> Expr:
+        def part(*r: Expr) -> Expr:
+            i, _, tests = w.covering(s, r)
+            wins = winner.at(n, c, *i).eq(number(s, w.size))
+            return where_all([*tests, wins], gy.at(n, c, *i))
+        return over("sum", w.covers, part)
+    return Fn(x.shape, gy.dtype, at)
+
+
+@lowers(ops.MaxPoolPick, reads="often")
+def max_pool_pick(p: Program, op: ops.MaxPoolPick, x: Fn, g: Fn) -> Fn:
+    """y[n, c, *i] = g where x has the maximum of window i."""
+    w = _windows(op, x.shape)
+    winner = _winners(p, w, x)
+    return Fn(winner.shape, g.dtype,
+              lambda n, c, *i: g.at(n, c, *digits(winner.at(n, c, *i), w.size)))
+
+
+def _count(op: Any, w: Windows, i: tuple[Expr, ...], dtype: np.dtype[Any]) -> Expr:
+    """Elements of window i: a product over the axes; see ops/pool.py for what counts."""
+    total: Expr = const(1)
+    for a, i_a in enumerate(i):
+        K, n, (before, after) = w.kernel[a], w.size[a], op.padding[a]
+        low, high = (-before, n + after) if op.count_include_pad else (0, n)
+        first, last = -before, (w.out[a] - 1) * w.stride[a] - before  # starts of windows
+        if first >= low and last + K <= high:
+            total = total * K
+        else:
+            start = i_a * w.stride[a] - before
+            total = total * (minimum(start + K, high) - maximum(start, low))
+    return const(total.value, dtype) if hasattr(total, "value") else total.cast(dtype)
+
+
+@lowers(ops.AvgPool, reads="often")
+def avg_pool(p: Program, op: ops.AvgPool, x: Fn) -> Fn:
+    """y[n, c, *i] = sum over *k of x[n, c, *(i T + k - P)] / count_i."""
+    w = _windows(op, x.shape)
+
+    def at(n: Expr, c: Expr, *i: Expr) -> Expr:
+        total = over("sum", w.kernel, lambda *k: w.read(x, (n, c), i, k))
+        return total / _count(op, w, i, x.dtype)
+    return Fn(op.shape(x.shape), x.dtype, at)
+
+
+@lowers(ops.AvgPoolGrad, reads="often")
+def avg_pool_grad(p: Program, op: ops.AvgPoolGrad, gy: Fn) -> Fn:
+    """gx[n, c, *s] = sum of gy[n, c, *i] / count_i over the windows i that hold s."""
+    shape: Shape = op.shape(gy.shape)
+    w = _windows(op, shape)
+
+    def at(n: Expr, c: Expr, *s: Expr) -> Expr:
+        def share(*r: Expr) -> Expr:
+            i, _, tests = w.covering(s, r)
+            return where_all(tests, gy.at(n, c, *i) / _count(op, w, tuple(i), gy.dtype))
+        return over("sum", w.covers, share)
+    return Fn(shape, gy.dtype, at)
