@@ -16,26 +16,33 @@ def batch_norm(p: Program, op: ops.BatchNorm, x: Fn, gamma: Fn, beta: Fn) -> tup
     """m_c = sum x / M,  v_c = sum (x - m_c)^2 / M,  y = (x - m_c) (gamma_c / sqrt(v_c + eps))
     + beta_c, with M elements x[n, c, *s] for each channel c."""
     N, C, *S = x.shape
+    M = prod((N, *S))
     dtype = np.result_type(x.dtype, gamma.dtype, beta.dtype)
 
-    def average(f: Fn) -> Fn:
-        return Fn((C,), dtype, lambda c: reduce(
-            "sum", (N, *S), lambda n, *s: f.at(n, c, *s)) / prod((N, *S)))
+    def mean(c: Expr) -> Expr:
+        def part(n: Expr, *s: Expr) -> Expr:
+            return x.at(n, c, *s).cast(dtype)
+        return reduce("sum", (N, *S), part) / M
 
     def centred(n: Expr, c: Expr, *s: Expr) -> Expr:
         return x.at(n, c, *s).cast(dtype) - m.at(c)
 
-    def square(n: Expr, c: Expr, *s: Expr) -> Expr:
-        d = centred(n, c, *s)
-        return d * d
+    def variance(c: Expr) -> Expr:
+        def part(n: Expr, *s: Expr) -> Expr:
+            d = centred(n, c, *s)
+            return d * d
+        return reduce("sum", (N, *S), part) / M
 
-    m = p.store(average(Fn(x.shape, dtype, lambda *i: x.at(*i).cast(dtype))), "mean")
-    v = p.store(average(Fn(x.shape, dtype, square)), "var")
-    scale = p.store(Fn((C,), dtype, lambda c: gamma.at(c).cast(dtype)
-                       / unary("sqrt", v.at(c) + op.eps)), "scale")
-    y = Fn(x.shape, dtype, lambda n, c, *s:
-           centred(n, c, *s) * scale.at(c) + beta.at(c).cast(dtype))
-    return y, m, v
+    def factor(c: Expr) -> Expr:
+        return gamma.at(c).cast(dtype) / unary("sqrt", v.at(c) + op.eps)
+
+    def normal(n: Expr, c: Expr, *s: Expr) -> Expr:
+        return centred(n, c, *s) * scale.at(c) + beta.at(c).cast(dtype)
+
+    m = p.store(Fn((C,), dtype, mean), "mean")
+    v = p.store(Fn((C,), dtype, variance), "var")
+    scale = p.store(Fn((C,), dtype, factor), "scale")
+    return Fn(x.shape, dtype, normal), m, v
 
 
 @lowers(ops.BatchNormInference)
@@ -43,9 +50,15 @@ def batch_norm_inference(p: Program, op: ops.BatchNormInference, x: Fn, gamma: F
                          mean: Fn, var: Fn) -> Fn:
     """y = x scale_c + (beta_c - mean_c scale_c),  scale_c = gamma_c / sqrt(var_c + eps)."""
     dtype = op.dtype(*(f.dtype for f in (x, gamma, beta, mean, var)))
-    scale = p.store(Fn(gamma.shape, dtype, lambda c: gamma.at(c).cast(dtype)
-                       / unary("sqrt", var.at(c) + op.eps).cast(dtype)), "scale")
-    shift = p.store(Fn(gamma.shape, dtype, lambda c: beta.at(c).cast(dtype)
-                       - mean.at(c).cast(dtype) * scale.at(c)), "shift")
-    return Fn(x.shape, dtype, lambda n, c, *s:
-              x.at(n, c, *s).cast(dtype) * scale.at(c) + shift.at(c))
+    def factor(c: Expr) -> Expr:
+        return gamma.at(c).cast(dtype) / unary("sqrt", var.at(c) + op.eps).cast(dtype)
+
+    def constant(c: Expr) -> Expr:
+        return beta.at(c).cast(dtype) - mean.at(c).cast(dtype) * scale.at(c)
+
+    def normal(n: Expr, c: Expr, *s: Expr) -> Expr:
+        return x.at(n, c, *s).cast(dtype) * scale.at(c) + shift.at(c)
+
+    scale = p.store(Fn(gamma.shape, dtype, factor), "scale")
+    shift = p.store(Fn(gamma.shape, dtype, constant), "shift")
+    return Fn(x.shape, dtype, normal)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, reduce
+from kiso.compiler.loops import Const, Expr, Fn, Program, const, maximum, minimum, reduce
 from kiso.compiler.lower.im2col import Windows, digits, number, over, where_all
 from kiso.compiler.lower.rules import lowers
 from kiso.ops.op import Shape
@@ -60,8 +60,10 @@ def max_pool_pick(p: Program, op: ops.MaxPoolPick, x: Fn, g: Fn) -> Fn:
     """y[n, c, *i] = g where x has the maximum of window i."""
     w = _windows(op, x.shape)
     winner = _winners(p, w, x)
-    return Fn(winner.shape, g.dtype,
-              lambda n, c, *i: g.at(n, c, *digits(winner.at(n, c, *i), w.size)))
+
+    def at(n: Expr, c: Expr, *i: Expr) -> Expr:
+        return g.at(n, c, *digits(winner.at(n, c, *i), w.size))
+    return Fn(winner.shape, g.dtype, at)
 
 
 def _count(op: Any, w: Windows, i: tuple[Expr, ...], dtype: np.dtype[Any]) -> Expr:
@@ -76,7 +78,7 @@ def _count(op: Any, w: Windows, i: tuple[Expr, ...], dtype: np.dtype[Any]) -> Ex
         else:
             start = i_a * w.stride[a] - before
             total = total * (minimum(start + K, high) - maximum(start, low))
-    return const(total.value, dtype) if hasattr(total, "value") else total.cast(dtype)
+    return const(total.value, dtype) if isinstance(total, Const) else total.cast(dtype)
 
 
 @lowers(ops.AvgPool, reads="often")

@@ -48,8 +48,10 @@ def _float(pair: Expr, i: Expr) -> Expr:
 
 def _uniform(p: Program, key: Fn, size: int, stream: int) -> Callable[[Expr], Expr]:
     """Number i of `size` uniform numbers."""
-    pairs = p.store(Fn((2 * -(-size // 4),), U64, lambda h: _pair(
-        h, lambda block: philox((block, const(stream, U64)), key))), "random")
+    def pair(h: Expr) -> Expr:
+        return _pair(h, lambda block: philox((block, const(stream, U64)), key))
+
+    pairs = p.store(Fn((2 * -(-size // 4),), U64, pair), "random")
     return lambda i: _float(pairs.at(i // 2), i)
 
 
@@ -68,8 +70,11 @@ def uniform_rows(p: Program, op: ops.UniformRows, key: Fn, rows: Fn) -> Fn:
         return _pair(h, lambda block: philox(
             (row, (block << 16) + (op.stream + (1 << 31))), key))
 
+    def at(n: Expr, i: Expr) -> Expr:
+        return _float(pairs.at(n, i // 2), i)
+
     pairs = p.store(Fn((rows.shape[0], 2 * -(-op.count // 4)), U64, pair), "random")
-    return Fn((rows.shape[0], op.count), F32, lambda n, i: _float(pairs.at(n, i // 2), i))
+    return Fn((rows.shape[0], op.count), F32, at)
 
 
 @lowers(ops.Dropout)
