@@ -10,7 +10,7 @@ from pathlib import Path
 from kiso.errors import OutputError
 from kiso.text import tr
 
-__all__ = ["make_folder", "write_atomic"]
+__all__ = ["check_writable", "make_folder", "write_atomic"]
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
@@ -29,6 +29,15 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise _output_error(folder, error) from error
     return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Write a little into the folder and take it back; OutputError says why it cannot be."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"?")
+    except OSError as error:
+        raise _output_error(folder, error) from error
 
 
 def _sync_folder(folder: Path) -> None:

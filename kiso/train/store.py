@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from kiso.errors import CheckpointError, ConfigError, OutputError
-from kiso.files import make_folder, write_atomic
+from kiso.files import check_writable, make_folder, write_atomic
 from kiso.text import tr
 from kiso.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -71,8 +71,7 @@ class Store:
                                      "disk has {free:.1f} MB left; free some space or choose "
                                      "another folder with --out.", needed=needed_bytes / 1e6,
                                      folder=folder, free=free / 1e6))
-            probe = write_atomic(folder / ".kiso-probe", b"")
-            probe.unlink()
+            check_writable(folder)
         except OutputError:
             for path in made:
                 if path.is_dir() and not any(path.iterdir()):

@@ -1,14 +1,18 @@
 """Whole runs on small made-up data: pictures and tables, judged and used on new files."""
 
 import csv
+import errno
 import json
+import re
+import tempfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kiso.errors import CheckpointError, ConfigError, DataError
+from kiso.errors import CheckpointError, ConfigError, DataError, OutputError
 from kiso.train import TrainOptions, evaluate, predict, resume, train
+from kiso.train.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +152,13 @@ def test_wrong_names(picture_run, tmp_path):
         table = write(tmp_path / "t.csv", [["a", "b"], *[[i, i * 1.5] for i in range(50)]])
         train(TrainOptions(data=str(table), target="b", augment="flip", out=str(tmp_path / "r")))
     assert not (tmp_path / "r").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_named_itself(tmp_path, monkeypatch):
+    def refuse(**options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OutputError, match=re.escape(f"cannot write {tmp_path / 'new'}: Perm")):
+        Store.create(tmp_path / "new", False, 0)
+    assert list(tmp_path.iterdir()) == []
