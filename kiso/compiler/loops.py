@@ -355,7 +355,12 @@ class Program:
         """Compute a Fn into memory and return the stored array."""
         buffer = into or self.buffer(fn.shape, fn.dtype, name)
         axes = tuple(Axis(n) for n in fn.shape)
-        self.kernels.append(Kernel(buffer, axes, fn.at(*map(Index, axes)), name))
+        expr = fn.at(*map(Index, axes))
+        bodies = [e.body for e in subexpressions(expr) if isinstance(e, Reduce)]
+        if any(isinstance(e, Reduce) for body in bodies for e in subexpressions(body)):
+            raise GraphError(f"kernel {name}: a reduction holds another one; store the inner one "
+                             "first (Program.settled).")
+        self.kernels.append(Kernel(buffer, axes, expr, name))
         return Fn.of(buffer)
 
     def settled(self, fn: Fn) -> Fn:

@@ -60,7 +60,7 @@ def _value(e: Expr, place: dict[Axis, int], axes: tuple[Axis, ...],
     if isinstance(e, Cast):
         return cast("Any", np.asarray(of(e.x))).astype(e.dtype)
     if isinstance(e, Select):
-        return np.where(of(e.condition), of(e.a), of(e.b))
+        return cast("Any", np.where(of(e.condition), of(e.a), of(e.b)))
     if isinstance(e, Unary):
         return _UNARY[e.name](of(e.x))
     if isinstance(e, Binary):

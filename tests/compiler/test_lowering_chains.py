@@ -74,6 +74,19 @@ def test_chains(names: list[str]) -> None:
     check(f, X)
 
 
+@pytest.mark.parametrize("name, cls", sorted(ops.REGISTRY.items()))
+def test_every_op_takes_results_of_reductions(name: str, cls: Any) -> None:
+    for sample in cls.samples:
+        op, arrays = cls(**sample.attributes), sample.arrays()
+        floats = [a.dtype.kind == "f" for a in arrays]
+
+        def f(*xs: Any, op: Any = op, floats: Any = floats) -> Any:
+            y = op(*(ops.max(x, 0) if real else x for x, real in zip(xs, floats, strict=True)))
+            return y[-1] if op.outputs > 1 else y
+        check(f, *(np.stack([a, a - 1]) if real else a
+                   for a, real in zip(arrays, floats, strict=True)))
+
+
 def test_reduction_of_a_reduction() -> None:
     check(lambda x: ops.cross_entropy(x, np.array([0, 1, 2, 1])), X)
     check(lambda x: x.sum(1).mean(), X)
