@@ -11,7 +11,7 @@ from kiso.compiler.loops import Expr, Fn, Program, maximum, minimum, select, una
 from kiso.compiler.lower.elementwise import clipped, mapped
 from kiso.compiler.lower.rules import lowers
 
-__all__ = ["sigmoid", "softplus"]
+__all__ = ["activation", "sigmoid", "softplus"]
 
 
 def sigmoid(v: Expr) -> Expr:

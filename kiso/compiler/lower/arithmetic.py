@@ -10,6 +10,8 @@ from kiso import ops
 from kiso.compiler.loops import Fn, Program, binary, const, unary
 from kiso.compiler.lower.rules import lowers, spread
 
+__all__ = ["neg", "power", "two"]
+
 NAMES = {ops.Add: "add", ops.Sub: "sub", ops.Mul: "mul", ops.Div: "div", ops.Pow: "pow"}
 
 

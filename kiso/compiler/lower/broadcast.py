@@ -7,6 +7,8 @@ from kiso.compiler.loops import Expr, Fn, Program
 from kiso.compiler.lower.reduce import over
 from kiso.compiler.lower.rules import lowers, spread
 
+__all__ = ["broadcast_to", "sum_to"]
+
 
 @lowers(ops.BroadcastTo)
 def broadcast_to(p: Program, op: ops.BroadcastTo, x: Fn) -> Fn:

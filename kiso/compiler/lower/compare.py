@@ -10,6 +10,8 @@ from kiso import ops
 from kiso.compiler.loops import Fn, Program, binary
 from kiso.compiler.lower.rules import lowers, spread
 
+__all__ = ["compare"]
+
 NAMES = {ops.Equal: "eq", ops.NotEqual: "ne", ops.Less: "lt", ops.LessEqual: "le",
          ops.Greater: "gt", ops.GreaterEqual: "ge"}
 

@@ -11,7 +11,8 @@ from kiso import ops
 from kiso.compiler.loops import Expr, Fn, Program, binary, const, maximum, minimum, select, unary
 from kiso.compiler.lower.rules import lowers, spread
 
-__all__ = ["clipped", "mapped"]
+__all__ = ["absolute", "cast", "clip", "clipped", "floor", "function", "larger", "mapped", "sign",
+           "where"]
 
 UNARY = {ops.Exp: "exp", ops.Expm1: "expm1", ops.Log: "log", ops.Log1p: "log1p",
          ops.Sqrt: "sqrt", ops.Sin: "sin", ops.Cos: "cos"}

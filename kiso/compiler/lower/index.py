@@ -15,6 +15,8 @@ from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, sele
 from kiso.compiler.lower.reduce import over
 from kiso.compiler.lower.rules import lowers
 
+__all__ = ["one_hot", "take", "take_along", "take_along_grad", "take_grad"]
+
 
 def _row(index: Fn, i: Sequence[Expr], size: int) -> Expr:
     """index[i] as an int64; negative numbers count from the end."""

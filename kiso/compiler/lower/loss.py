@@ -11,6 +11,8 @@ from kiso.compiler.lower.reduce import over
 from kiso.compiler.lower.rules import lowers, spread
 from kiso.compiler.lower.softmax import shifted, summed_powers
 
+__all__ = ["binary_cross_entropy", "softmax_cross_entropy"]
+
 
 @lowers(ops.SoftmaxCrossEntropy, reads="often")
 def softmax_cross_entropy(p: Program, op: ops.SoftmaxCrossEntropy, x: Fn, t: Fn) -> Fn:

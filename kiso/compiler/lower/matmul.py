@@ -7,6 +7,8 @@ from kiso.compiler.loops import Expr, Fn, Program
 from kiso.compiler.lower.reduce import over
 from kiso.compiler.lower.rules import lowers, spread
 
+__all__ = ["matmul"]
+
 
 @lowers(ops.MatMul, reads="often")
 def matmul(p: Program, op: ops.MatMul, a: Fn, b: Fn) -> Fn:

@@ -30,7 +30,7 @@ from kiso.compiler.lower.shape import regrouped
 from kiso.ops.op import Shape
 from kiso.ops.reduce import normal_axes
 
-__all__ = ["folded", "over"]
+__all__ = ["extreme", "folded", "logsumexp", "mean", "over", "position", "sum_", "var"]
 
 EXTREMES = {ops.Max: "max", ops.Min: "min"}
 

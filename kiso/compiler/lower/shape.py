@@ -14,7 +14,8 @@ from kiso.compiler.loops import Expr, Fn, Program, binary, const, maximum, minim
 from kiso.compiler.lower.rules import lowers
 from kiso.ops.op import Shape
 
-__all__ = ["regrouped", "when"]
+__all__ = ["concat", "flip", "pad", "regrouped", "reshape", "slice_", "slice_grad", "transpose",
+           "when"]
 
 
 def _blocks(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:

@@ -8,7 +8,7 @@ from kiso.compiler.lower.elementwise import mapped
 from kiso.compiler.lower.reduce import folded
 from kiso.compiler.lower.rules import lowers, spread
 
-__all__ = ["shifted", "summed_powers"]
+__all__ = ["log_softmax", "shifted", "softmax", "summed_powers"]
 
 
 def shifted(p: Program, x: Fn, axis: int) -> Fn:

@@ -7,6 +7,8 @@ from kiso.compiler.loops import Fn, Program, unary
 from kiso.compiler.lower.elementwise import mapped
 from kiso.compiler.lower.rules import lowers
 
+__all__ = ["erf"]
+
 
 @lowers(ops.Erf)
 def erf(p: Program, op: ops.Erf, x: Fn) -> Fn:
