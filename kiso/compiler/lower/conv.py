@@ -12,6 +12,8 @@ from kiso.compiler.lower.im2col import Windows, over, where_all
 from kiso.compiler.lower.rules import lowers
 from kiso.ops.op import Shape
 
+__all__ = ["conv", "conv_input_grad", "conv_weight_grad"]
+
 
 def _joined(index: Expr, size: int, part: Expr, other: int, groups: int) -> Expr:
     """Number `part` among the `other` channels of the group that `index` of `size` lies in."""

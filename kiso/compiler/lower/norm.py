@@ -10,6 +10,8 @@ from kiso import ops
 from kiso.compiler.loops import Expr, Fn, Program, reduce, unary
 from kiso.compiler.lower.rules import lowers
 
+__all__ = ["batch_norm", "batch_norm_inference"]
+
 
 @lowers(ops.BatchNorm, reads="often")
 def batch_norm(p: Program, op: ops.BatchNorm, x: Fn, gamma: Fn, beta: Fn) -> tuple[Fn, Fn, Fn]:

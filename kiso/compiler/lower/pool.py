@@ -17,6 +17,8 @@ from kiso.compiler.lower.im2col import Windows, digits, number, over, where_all
 from kiso.compiler.lower.rules import lowers
 from kiso.ops.op import Shape
 
+__all__ = ["avg_pool", "avg_pool_grad", "max_pool", "max_pool_grad", "max_pool_pick"]
+
 
 def _windows(op: Any, x: Shape) -> Windows:
     return Windows.of(op, x[2:], op.kernel, op.pooled(x)[2:])

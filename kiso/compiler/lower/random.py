@@ -18,6 +18,8 @@ from kiso.compiler.loops import Expr, Fn, Program, const, select
 from kiso.compiler.lower.im2col import number
 from kiso.compiler.lower.rules import lowers
 
+__all__ = ["dropout", "philox", "uniform", "uniform_rows"]
+
 WORD = 0xFFFFFFFF
 U64 = np.dtype(np.uint64)
 F32 = np.dtype(np.float32)

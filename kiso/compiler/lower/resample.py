@@ -10,6 +10,8 @@ from kiso import ops
 from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, reduce, select, unary
 from kiso.compiler.lower.rules import lowers
 
+__all__ = ["affine_sample", "affine_sample_grad"]
+
 
 def _position(theta: Fn, n: Expr, i: Expr, j: Expr, axis: int, size: tuple[int, int],
               edge: bool) -> Expr:
