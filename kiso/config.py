@@ -6,6 +6,7 @@
 | `KISO_CACHE`       | folder for downloads and caches                     | `~/.cache/kiso`    |
 | `KISO_LANG`        | language of commands and reports: `en` or `ja`      | `en`               |
 | `KISO_NUM_THREADS` | threads to compute with                             | available cores    |
+| `KISO_TARGET`      | processor to compile for: `avx512`, `avx2`, `sse2`, `neon` | this one |
 | `KISO_DEBUG`       | 1: commands show tracebacks of errors               | 0                  |
 
 They are read when asked for, not at import, so that tests and programs may set them.
@@ -27,9 +28,11 @@ __all__ = [
     "debug",
     "language",
     "num_threads",
+    "target",
 ]
 
 LANGUAGES = ("en", "ja")
+TARGETS = ("host", "avx512", "avx2", "sse2", "neon")
 
 
 def language() -> str:
@@ -76,6 +79,14 @@ def num_threads() -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ConfigError(f"KISO_NUM_THREADS is {value!r}; expected a whole number of at least 1.")
     return int(value)
+
+
+def target() -> str:
+    """Processor to compile for, `KISO_TARGET` or "host" (this one)."""
+    value = os.environ.get("KISO_TARGET", "").lower() or "host"
+    if value not in TARGETS:
+        raise ConfigError(f"KISO_TARGET is {value!r}; expected one of {', '.join(TARGETS)}.")
+    return value
 
 
 def debug() -> bool:

@@ -1,0 +1,292 @@
+"""A kernel of the loop language as a Dag and loops: axes split and merged so that they run long.
+
+A reshape turns an index into quotient and remainder. Where their divisor divides the extent, the
+axis is split in two (i = hi * c + lo) and both vanish. Neighbouring axes that every address uses
+as one (i * n + j, j < n) are merged again, so that the inner loop is long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from kiso.compiler.codegen.dag import I64, Dag, Node, parts, value
+from kiso.compiler.loops import (
+    COMPARE,
+    Axis,
+    Binary,
+    Buffer,
+    Cast,
+    Const,
+    Expr,
+    Index,
+    Kernel,
+    Load,
+    Reduce,
+    Select,
+    Unary,
+)
+
+__all__ = ["Nest", "coefficient", "convert", "loads_below", "reads"]
+
+BOOL = np.dtype(bool)
+
+
+@dataclass
+class Nest:
+    """buffer[offset] = value in loops over `axes`, the slowest first."""
+
+    buffer: Buffer
+    axes: list[Node]
+    extent: dict[Node, int]  # merged axes have extent 1
+    offset: Node
+    value: Node
+    reduces: list[Node]  # args: (body, place of the element in the reduction); extra: kind, axes
+    nodes: list[Node]  # all that are used
+    buffers: list[Buffer]  # those that are read
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.extent[a] for a in self.axes)
+
+
+Splits = dict[str, tuple[int, ...]]
+
+
+class _Converter:
+    def __init__(self, splits: Splits):
+        self.dag = Dag()
+        self.splits = splits
+        self.index: dict[Axis, Node] = {}
+        self.done: dict[Expr, Node] = {}
+
+    def axis(self, axis: Axis, name: str) -> list[Node]:
+        """Make the loop variables of an axis: one, or several if it is split."""
+        loops: list[Node] = []
+        total, step = self.dag.number(0), axis.extent
+        cuts = [axis.extent, *self.splits.get(name, ()), 1]
+        for k in range(len(cuts) - 1):
+            step = cuts[k + 1]
+            loops.append(self.dag.axis(f"{name}.{k}" if len(cuts) > 2 else name, cuts[k] // step))
+            total = self.dag.add(total, loops[-1], step)
+        self.index[axis] = total
+        return loops
+
+    def offset(self, buffer: Buffer, indices: list[Node]) -> Node:
+        total = self.dag.number(0)
+        for i, stride in zip(indices, buffer.strides, strict=True):
+            total = self.dag.add(total, i, stride)
+        return total
+
+    def of(self, e: Expr) -> Node:
+        found = self.done.get(e)
+        if found is None:
+            found = self.done[e] = self._of(e)
+        return found
+
+    def _of(self, e: Expr) -> Node:
+        dag = self.dag
+        if isinstance(e, Const):
+            return dag.number(int(e.value)) if e.dtype == I64 else dag.node(
+                "const", e.dtype, (), (e.value, str(e.value)))
+        if isinstance(e, Index):
+            return self.index[e.axis]
+        if isinstance(e, Load):
+            return dag.load(e.buffer, self.offset(e.buffer, [self.of(i) for i in e.indices]))
+        if isinstance(e, Reduce):
+            return self._reduce(e)
+        if isinstance(e, Select):
+            c, a, b = self.of(e.condition), self.of(e.a), self.of(e.b)
+            known = truth(c)
+            if known is not None:
+                return a if known else b
+            return a if a is b else dag.node("select", e.dtype, (c, a, b))
+        if isinstance(e, Cast):
+            return dag.node("cast", e.dtype, (self.of(e.x),))
+        if isinstance(e, Unary):
+            x = self.of(e.x)
+            if e.name == "neg" and e.dtype == I64:
+                return dag.add(dag.number(0), x, -1)
+            return dag.node(e.name, e.dtype, (x,))
+        assert isinstance(e, Binary)
+        return self._binary(e)
+
+    def _binary(self, e: Binary) -> Node:
+        dag, a, b = self.dag, self.of(e.a), self.of(e.b)
+        if a.dtype == I64:
+            return dag.compare(e.name, a, b) if e.name in COMPARE else dag.binary(e.name, a, b)
+        if e.dtype == BOOL and e.name in ("and", "or"):
+            for x, other in ((a, b), (b, a)):
+                known = truth(x)
+                if known is not None:
+                    return other if known == (e.name == "and") else x
+        return dag.node(e.name, e.dtype, (a, b))
+
+    def _reduce(self, e: Reduce) -> Node:
+        if any(a.extent == 0 for a in e.axes):
+            return self.dag.number(0) if e.dtype == I64 else self.dag.node(
+                "const", e.dtype, (), (0, "0"))
+        loops: list[Node] = []
+        place = self.dag.number(0)
+        for k, axis in enumerate(e.axes):
+            # Numbered within the reduction, so that equal reductions are one node.
+            loops += self.axis(axis, f"r{k}n{axis.extent}")
+            place = self.dag.add(self.dag.binary("mul", place, self.dag.number(axis.extent)),
+                                 self.index[axis])
+        node = self.dag.node("reduce", e.dtype, (self.of(e.body), place), (e.kind, tuple(loops)))
+        node.axes = node.axes - frozenset(loops)
+        return node
+
+
+def truth(c: Node) -> bool | None:
+    """The value of a condition that is known."""
+    if c.op != "const":
+        return None
+    return bool(c.extra[0] if isinstance(c.extra, tuple) else c.extra)
+
+
+def _reachable(roots: list[Node]) -> list[Node]:
+    seen: dict[Node, None] = {}
+    stack = list(roots)
+    while stack:
+        n = stack.pop()
+        if n not in seen:
+            seen[n] = None
+            stack += n.args
+    return sorted(seen, key=lambda n: n.serial)
+
+
+def _new_splits(nodes: list[Node], extents: dict[str, int], old: Splits) -> Splits:
+    """Divisors that divide the extent of the single axis in their dividend."""
+    found: dict[str, set[int]] = {}
+    for n in nodes:
+        if n.op not in ("div", "mod") or n.dtype != I64:
+            continue
+        c = value(n.args[1])
+        terms, constant = parts(n.args[0])
+        if not c or c < 2 or constant:
+            continue
+        for atom, k in terms.items():
+            if atom.op == "axis" and k > 0 and c % k == 0:
+                name = atom.extra[0].split(".")[0]
+                # The part with this coefficient begins at its own step of the unsplit axis.
+                cuts = [*old.get(name, ()), 1]
+                part = int(atom.extra[0].split(".")[1]) if "." in atom.extra[0] else 0
+                step = cuts[part] * (c // k)
+                above = ([extents[name], *cuts])[part]
+                if above % step == 0 and cuts[part] < step < above:
+                    found.setdefault(name, set()).add(step)
+    return {name: _chain({*old.get(name, ()), *steps}) for name, steps in found.items()}
+
+
+def _chain(steps: set[int]) -> tuple[int, ...]:
+    """The largest first, each a divisor of the one before."""
+    chain: list[int] = []
+    for step in sorted(steps, reverse=True):
+        if not chain or chain[-1] % step == 0:
+            chain.append(step)
+    return tuple(chain)
+
+
+def convert(kernel: Kernel) -> Nest:
+    """Loops and Dag of a kernel."""
+    splits: Splits = {}
+    for _ in range(4):
+        converter = _Converter(splits)
+        loops = [converter.axis(a, f"o{k}") for k, a in enumerate(kernel.axes)]
+        index = [converter.index[a] for a in kernel.axes]
+        result = converter.of(kernel.expr)
+        offset = converter.offset(kernel.buffer, index)
+        nodes = _reachable([result, offset])
+        extents = {f"o{k}": a.extent for k, a in enumerate(kernel.axes)}
+        extents |= {name: int(name.split("n")[1]) for n in nodes if n.op == "reduce"
+                    for name in (a.extra[0].split(".")[0] for a in n.extra[1])}
+        more = _new_splits(nodes, extents, splits)
+        if not more or {**splits, **more} == splits:
+            break
+        splits = {**splits, **more}
+    axes = [a for k in kernel.buffer.order for a in loops[k]]
+    extent = {n: n.extra[1] for n in nodes if n.op == "axis"} | {a: a.extra[1] for a in axes}
+    reduces = [n for n in nodes if n.op == "reduce"]
+    buffers = list(dict.fromkeys(n.extra for n in nodes if n.op == "load"))
+    nest = Nest(kernel.buffer, axes, extent, offset, result, reduces, nodes, buffers)
+    _merge(nest)
+    return nest
+
+
+def _uses(nest: Nest) -> list[dict[Node, int]]:
+    """How every address or other index expression depends on the axes."""
+    uses = [parts(nest.offset)[0]]
+    if nest.value.dtype == I64:
+        uses.append(parts(nest.value)[0])
+    for n in nest.nodes:
+        if n.op != "linear":
+            uses += [parts(a)[0] for a in n.args if a.dtype == I64]
+        else:
+            uses += [{a: 1} for a in n.args if a.op == "linear"]
+    return uses
+
+
+def _merge(nest: Nest) -> None:
+    """Make one loop of neighbours that all index expressions use as one."""
+    uses = _uses(nest)
+    orders: list[list[Node]] = [nest.axes]
+    reduced = {tuple(n.extra[1]) for n in nest.reduces}
+    shared = [a for axes in reduced for a in axes]
+    orders += [list(axes) for axes in reduced if all(shared.count(a) == 1 for a in axes)]
+    for order in orders:
+        live = [a for a in order if nest.extent[a] > 1]
+        k = len(live) - 2
+        while k >= 0:
+            outer, inner = live[k], live[k + 1]
+            n = nest.extent[inner]
+            if all(u.get(outer, 0) == n * u.get(inner, 0) for u in uses):
+                nest.extent[inner] = n * nest.extent[outer]
+                nest.extent[outer] = 1
+                del live[k]
+            k -= 1
+
+
+def coefficient(n: Node, axis: Node) -> int | None:
+    """Step of an index expression along an axis; None if it is not constant."""
+    total = 0
+    terms: dict[Node, int] = parts(n)[0]
+    for atom, c in terms.items():
+        if atom is axis:
+            total = c
+        elif axis in atom.axes:
+            return None
+    return total
+
+
+def loads_below(n: Node) -> list[Node]:
+    """All loads that an expression needs."""
+    return [x for x in _reachable([n]) if x.op == "load"]
+
+
+
+def reads(kernel: Kernel) -> list[Buffer]:
+    """Buffers that a kernel may read."""
+    found: dict[Buffer, None] = {}
+    seen: set[Expr] = set()
+    stack: list[Expr] = [kernel.expr]
+    while stack:
+        e = stack.pop()
+        if e in seen:
+            continue
+        seen.add(e)
+        if isinstance(e, Load):
+            found[e.buffer] = None
+            stack += e.indices
+        elif isinstance(e, Binary):
+            stack += (e.a, e.b)
+        elif isinstance(e, Select):
+            stack += (e.condition, e.a, e.b)
+        elif isinstance(e, Unary | Cast):
+            stack.append(e.x)
+        elif isinstance(e, Reduce):
+            stack.append(e.body)
+    return list(found)

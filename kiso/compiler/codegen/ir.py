@@ -1,0 +1,270 @@
+"""Writing LLVM IR as text: values with Python's operators, straight-line code, loops.
+
+    w = Writer()
+    y = w.load(p, "float") * 2.0 + 1.0      # %v1 = load ..., %v2 = fmul ..., %v3 = fadd ...
+
+A value is scalar (width 1) or a vector of `width` lanes; operators spread scalars over lanes. The
+text needs no other package; `runtime` hands it to LLVM.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from kiso.errors import GraphError
+
+__all__ = ["INTEGER", "Val", "Writer", "llvm_type"]
+
+INTEGER = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
+_SHORT = {"float": "f32", "double": "f64"}
+FAST = "contract nsz "
+
+
+def llvm_type(dtype: np.dtype[Any]) -> str:
+    """LLVM's name of an element type; bool is i1 as a value (and i8 in memory)."""
+    if dtype.kind == "b":
+        return "i1"
+    if dtype.kind in "iu":
+        return f"i{8 * dtype.itemsize}"
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):
+        return "float" if dtype.itemsize == 4 else "double"
+    raise GraphError(f"{dtype} has no compiled form; expected float32, float64, integers or bool.")
+
+
+def literal(value: Any, ty: str) -> str:
+    """A number as IR text; floats as the hexadecimal bits of a double, exact."""
+    if ty in INTEGER:
+        bits = INTEGER[ty]
+        if ty == "i1":
+            return "true" if value else "false"
+        number = int(value) & ((1 << bits) - 1)
+        return str(number - (1 << bits) if number >> (bits - 1) else number)
+    with np.errstate(all="ignore"):
+        exact = float(np.float32(value)) if ty == "float" else float(value)
+    return f"0x{struct.unpack('<Q', struct.pack('<d', exact))[0]:016X}"
+
+
+class Val:
+    """An SSA value or a constant."""
+
+    __slots__ = ("constant", "text", "ty", "w", "width")
+
+    def __init__(self, w: Writer, text: str, ty: str, width: int = 1, constant: bool = False):
+        self.w, self.text, self.ty, self.width, self.constant = w, text, ty, width, constant
+
+    @property
+    def type(self) -> str:
+        """Full type: `float` or `<16 x float>`."""
+        return self.ty if self.width == 1 else f"<{self.width} x {self.ty}>"
+
+    def _op(self, other: Any, whole: str, real: str, swap: bool = False) -> Val:
+        b = self.w.value(other, self.ty)
+        name = whole if self.ty in INTEGER else real + " " + self.w.fast.rstrip()
+        return self.w.binary(name, b, self) if swap else self.w.binary(name, self, b)
+
+    def __add__(self, other: Any) -> Val:
+        return self._op(other, "add", "fadd")
+
+    def __radd__(self, other: Any) -> Val:
+        return self._op(other, "add", "fadd", True)
+
+    def __sub__(self, other: Any) -> Val:
+        return self._op(other, "sub", "fsub")
+
+    def __rsub__(self, other: Any) -> Val:
+        return self._op(other, "sub", "fsub", True)
+
+    def __mul__(self, other: Any) -> Val:
+        return self._op(other, "mul", "fmul")
+
+    def __rmul__(self, other: Any) -> Val:
+        return self._op(other, "mul", "fmul", True)
+
+    def __truediv__(self, other: Any) -> Val:
+        return self._op(other, "sdiv", "fdiv")
+
+    def __rtruediv__(self, other: Any) -> Val:
+        return self._op(other, "sdiv", "fdiv", True)
+
+    def __and__(self, other: Any) -> Val:
+        return self.w.binary("and", self, self.w.value(other, self.ty))
+
+    def __or__(self, other: Any) -> Val:
+        return self.w.binary("or", self, self.w.value(other, self.ty))
+
+    def __lt__(self, other: Any) -> Val:
+        return self.w.compare("lt", self, self.w.value(other, self.ty))
+
+    def __gt__(self, other: Any) -> Val:
+        return self.w.compare("gt", self, self.w.value(other, self.ty))
+
+    def eq(self, other: Any) -> Val:
+        """self == other, a bool."""
+        return self.w.compare("eq", self, self.w.value(other, self.ty))
+
+
+class Writer:
+    """Lines of one function, written in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.declared: dict[str, str] = {}
+        self.fast = FAST
+        self.block = "entry"
+        self._count = 0
+
+    def name(self, stem: str = "v") -> str:
+        """A fresh name, without its % sign."""
+        self._count += 1
+        return f"{stem}{self._count}"
+
+    def put(self, code: str, ty: str, width: int = 1) -> Val:
+        """`%v = code`."""
+        text = "%" + self.name()
+        self.lines.append(f"  {text} = {code}")
+        return Val(self, text, ty, width)
+
+    def line(self, code: str) -> None:
+        """An instruction without a result."""
+        self.lines.append("  " + code)
+
+    def value(self, x: Any, ty: str) -> Val:
+        """A Val, or a Python number as a constant of this type."""
+        return x if isinstance(x, Val) else Val(self, literal(x, ty), ty, 1, True)
+
+    def widen(self, x: Val, width: int) -> Val:
+        """A scalar in every lane."""
+        if x.width == width:
+            return x
+        if x.constant:
+            return Val(self, f"splat ({x.ty} {x.text})", x.ty, width, True)
+        kind = f"<{width} x {x.ty}>"
+        one = self.put(f"insertelement {kind} poison, {x.ty} {x.text}, i64 0", x.ty, width)
+        return self.put(f"shufflevector {kind} {one.text}, {kind} poison, "
+                        f"<{width} x i32> zeroinitializer", x.ty, width)
+
+    def alike(self, *xs: Val) -> list[Val]:
+        """All of the width of the widest."""
+        width = max(x.width for x in xs)
+        return [self.widen(x, width) for x in xs]
+
+    def binary(self, code: str, a: Val, b: Val) -> Val:
+        """A two-operand instruction."""
+        a, b = self.alike(a, b)
+        return self.put(f"{code} {a.type} {a.text}, {b.text}", a.ty, a.width)
+
+    def compare(self, how: str, a: Val, b: Val, unsigned: bool = False) -> Val:
+        """eq ne lt le gt ge; floats are ordered (false for NaN), but ne is true for NaN."""
+        a, b = self.alike(a, b)
+        if a.ty in INTEGER:
+            sign = "" if how in ("eq", "ne") else "u" if unsigned else "s"
+            code = f"icmp {sign}{how}"
+        else:
+            code = f"fcmp {'u' if how == 'ne' else 'o'}{how}"
+        return self.put(f"{code} {a.type} {a.text}, {b.text}", "i1", a.width)
+
+    def select(self, c: Val, a: Any, b: Any) -> Val:
+        """a where c, else b."""
+        like = a if isinstance(a, Val) else b
+        c, a, b = self.alike(c, self.value(a, like.ty), self.value(b, like.ty))
+        return self.put(f"select {c.type} {c.text}, {a.type} {a.text}, {b.type} {b.text}",
+                        a.ty, a.width)
+
+    def convert(self, code: str, x: Val, ty: str) -> Val:
+        """trunc, zext, sext, fptosi, sitofp, fpext, bitcast ... to another element type."""
+        to = ty if x.width == 1 else f"<{x.width} x {ty}>"
+        return self.put(f"{code} {x.type} {x.text} to {to}", ty, x.width)
+
+    def intrinsic(self, stem: str, *xs: Val, tail: str = "", fast: str | None = None) -> Val:
+        """llvm.stem overloaded on the type of the first operand."""
+        xs = tuple(self.alike(*xs))
+        x = xs[0]
+        short = _SHORT.get(x.ty, x.ty)
+        name = f"llvm.{stem}." + (short if x.width == 1 else f"v{x.width}{short}")
+        flags = "" if x.ty in INTEGER else self.fast if fast is None else fast
+        return self.call(name, x.type, x.ty, x.width, *xs, tail=tail, flags=flags)
+
+    def call(self, name: str, returns: str, ty: str, width: int, *xs: Val, tail: str = "",
+             flags: str = "") -> Val:
+        """Call a function by its name; `tail` holds constant arguments such as `, i1 false`."""
+        types = ", ".join(x.type for x in xs)
+        rest = "".join(", " + t.split()[0] for t in tail.split(", ") if t)
+        if name.startswith("llvm."):
+            self.declared[name] = f"declare {returns} @{name}({types}{rest})"
+        given = ", ".join(f"{x.type} {x.text}" for x in xs)
+        return self.put(f"call {flags}{returns} @{name}({given}{tail})", ty, width)
+
+    def fma(self, a: Val, b: Any, c: Any) -> Val:
+        """a * b + c, fused where the processor can."""
+        return self.intrinsic("fmuladd", a, self.value(b, a.ty), self.value(c, a.ty))
+
+    def load(self, pointer: Val, ty: str, width: int = 1) -> Val:
+        """Read from memory, element-aligned."""
+        kind = ty if width == 1 else f"<{width} x {ty}>"
+        return self.put(f"load {kind}, ptr {pointer.text}, align {_bytes(ty)}", ty, width)
+
+    def store(self, x: Val, pointer: Val) -> None:
+        """Write to memory, element-aligned."""
+        self.line(f"store {x.type} {x.text}, ptr {pointer.text}, align {_bytes(x.ty)}")
+
+    def at(self, pointer: Val, ty: str, offset: Val) -> Val:
+        """Pointer to the element at an offset (in elements)."""
+        width = offset.width
+        return self.put(f"getelementptr inbounds {ty}, ptr {pointer.text}, {offset.type} "
+                        f"{offset.text}", "ptr", width)
+
+    def label(self, name: str) -> None:
+        """Begin a block."""
+        self.lines.append(f"{name}:")
+        self.block = name
+
+    def loop(self, begin: Val, end: Val, body: Callable[[Val, list[Val]], list[Val]],
+             carried: list[Val] | None = None, guard: bool = False) -> list[Val]:
+        """for i in begin .. end - 1: carried = body(i, carried); returns the last carried values.
+
+        Without a guard at least one pass is taken for granted.
+        """
+        carried = carried or []
+        top, done = self.name("loop"), self.name("done")
+        before = self.block
+        if guard:
+            go = self.compare("lt", begin, end)
+            self.line(f"br i1 {go.text}, label %{top}, label %{done}")
+        else:
+            self.line(f"br label %{top}")
+        self.label(top)
+        head = len(self.lines)
+        i = Val(self, "%" + self.name("i"), "i64")
+        phis = [Val(self, "%" + self.name(), c.ty, c.width) for c in carried]
+        results = body(i, phis)
+        following = self.put(f"add nuw nsw i64 {i.text}, 1", "i64")
+        latch = self.block
+        again = self.compare("lt", following, end)
+        self.line(f"br i1 {again.text}, label %{top}, label %{done}")
+        starts = [(i, begin, following), *zip(phis, carried, results, strict=True)]
+        self.lines[head:head] = [
+            f"  {p.text} = phi {p.type} [ {a.text}, %{before} ], [ {b.text}, %{latch} ]"
+            for p, a, b in starts]
+        self.label(done)
+        if not guard:
+            return results
+        return [self.put(f"phi {a.type} [ {a.text}, %{before} ], [ {b.text}, %{latch} ]",
+                         a.ty, a.width) for a, b in zip(carried, results, strict=True)]
+
+    @contextmanager
+    def flags(self, fast: str) -> Any:
+        """Other fast-math flags for a while."""
+        old, self.fast = self.fast, fast
+        try:
+            yield
+        finally:
+            self.fast = old
+
+
+def _bytes(ty: str) -> int:
+    return {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "float": 4}.get(ty, 8)

@@ -1,0 +1,256 @@
+"""One kernel as one LLVM function: the loops.
+
+    void kernel(table, begin, end)          items begin .. end - 1 of `items`, for one thread
+
+Items are the outer axes, flattened. The inner loop is left to LLVM's vectoriser when the kernel
+has no reduction inside it, or when the reduction runs through neighbours in memory (row sums). Where
+the result runs through neighbours and the reduction does not (column sums, products of
+matrices), a tile of the result is a vector value, and the reduction loops run around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, prod
+
+import numpy as np
+
+from kiso.compiler.codegen.convert import Nest, coefficient, loads_below
+from kiso.compiler.codegen.dag import Node
+from kiso.compiler.codegen.ir import FAST, Val, Writer, llvm_type
+from kiso.compiler.codegen.scalar import Lane, Scalar
+from kiso.compiler.loops import Buffer
+
+__all__ = ["Code", "write_kernel"]
+
+MANY = 64  # outer axes are flattened until there are as many items
+SUM = "reassoc " + FAST  # a sum may be regrouped, so that it becomes several partial sums
+HEAVY = {"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow"}
+
+
+@dataclass(frozen=True)
+class Code:
+    """A kernel's function: IR text, declarations, how many items it can be shared out by."""
+
+    name: str
+    text: str
+    declared: dict[str, str]
+    items: int
+    mode: str
+
+
+def _cost(loads: list[Node], axis: Node, extent: int) -> float:
+    """What a load costs for each lane if `axis` becomes the lanes."""
+    total = 0.0
+    for x in loads:
+        step = coefficient(x.args[0], axis)
+        total += 8 if step is None or step < 0 else (0.5, 1, 2, 3, 3)[step] if step <= 4 else 8
+    return total * (1 if extent >= 16 else 16 / extent)
+
+
+def _reach(axis: Node, loads: list[Node]) -> int:
+    return sum(abs(coefficient(x.args[0], axis) or 0) for x in loads)
+
+
+class _Kernel:
+    def __init__(self, nest: Nest, pointers: dict[Buffer, Val], w: Writer, vector_bytes: int):
+        self.nest, self.w = nest, w
+        self.scalar = Scalar(w, pointers)
+        self.live = [a for a in nest.axes if nest.extent[a] > 1]
+        self.inner = self.live[-1] if self.live else None
+        self.below = {r: loads_below(r) for r in nest.reduces}
+        self.tile = self._tile_width(vector_bytes)
+        outer = self.live[:-1] if self.inner is not None else []
+        count = 1
+        self.flat: list[Node] = []
+        while outer and count < MANY:
+            self.flat.append(outer.pop(0))
+            count *= nest.extent[self.flat[-1]]
+        self.middle = outer
+        if self.flat:
+            self.items = count
+        elif self.inner is None:
+            self.items = 1
+        else:
+            n = nest.extent[self.inner]
+            self.items = -(-n // self.tile) if self.tile else n
+
+    def _tile_width(self, vector_bytes: int) -> int:
+        """Lanes of a tile; 0 if the loops are LLVM's to vectorise."""
+        inner, extent = self.inner, self.nest.extent
+        inside = [r for r in self.nest.reduces if inner is not None and inner in r.axes]
+        if inner is None or not inside or extent[inner] < 4:
+            return 0
+        for r in inside:
+            loads = self.below[r]
+            axes = [a for a in r.extra[1] if extent[a] > 1] or list(r.extra[1])
+            best = min(axes, key=lambda a: _reach(a, loads) or inf)
+            if _cost(loads, inner, extent[inner]) > _cost(loads, best, extent[best]) and not (
+                    r.extra[0] == "argmax" and _cost(loads, inner, extent[inner]) < 8):
+                return 0
+        size = max(n.dtype.itemsize for n in self.nest.nodes if n.dtype.kind == "f") if any(
+            n.dtype.kind == "f" for n in self.nest.nodes) else 4
+        vectors = 1 if any(n.op in HEAVY for n in self.nest.nodes) else 4
+        width = max(vectors * vector_bytes // size, 2)
+        while width > extent[inner]:
+            width //= 2
+        return width
+
+    def number(self, value: int) -> Val:
+        return self.w.value(value, "i64")
+
+    def write(self, begin: Val, end: Val) -> None:
+        """The whole body."""
+        known = {a: self.number(0) for a in self.nest.extent if self.nest.extent[a] == 1}
+        with self.scalar.scope(known):
+            if self.inner is None:
+                self.w.loop(begin, end, lambda i, c: self._element(c), guard=True)
+            elif not self.flat:
+                self._inner(begin, end)
+            else:
+                self.w.loop(begin, end, self._item, guard=True)
+
+    def _element(self, carried: list[Val]) -> list[Val]:
+        with self.scalar.scope({}):
+            self._reduces(None)
+            self.scalar.store(self.nest.buffer, self.nest.offset,
+                              self.scalar.of(self.nest.value))
+        return carried
+
+    def _item(self, item: Val, carried: list[Val]) -> list[Val]:
+        """One combination of the flattened axes."""
+        known: dict[Node, Val] = {}
+        rest = item
+        for k in range(len(self.flat) - 1, -1, -1):
+            n = self.number(self.nest.extent[self.flat[k]])
+            known[self.flat[k]] = rest if k == 0 else self.w.binary("urem", rest, n)
+            rest = rest if k == 0 else self.w.binary("udiv", rest, n)
+        with self.scalar.scope(known):
+            self._nested(self.middle, set(self.flat))
+        return carried
+
+    def _nested(self, axes: list[Node], bound: set[Node]) -> None:
+        self._reduces(bound)
+        if not axes:
+            assert self.inner is not None
+            n = self.nest.extent[self.inner]
+            self._inner(self.number(0), self.number(-(-n // self.tile) if self.tile else n))
+            return
+
+        def body(i: Val, carried: list[Val]) -> list[Val]:
+            with self.scalar.scope({axes[0]: i}):
+                self._nested(axes[1:], bound | {axes[0]})
+            return carried
+        self.w.loop(self.number(0), self.number(self.nest.extent[axes[0]]), body)
+
+    def _inner(self, begin: Val, end: Val) -> None:
+        """The innermost loop over elements or tiles; the last tile overlaps its neighbour."""
+        assert self.inner is not None
+        inner, n, width = self.inner, self.nest.extent[self.inner], self.tile
+        if not self.flat:
+            self._reduces(set())
+
+        def one(i: Val, carried: list[Val]) -> list[Val]:
+            with self.scalar.scope({inner: i}):
+                return self._element(carried)
+
+        def many(t: Val, carried: list[Val]) -> list[Val]:
+            base = t * self.number(width)
+            if n % width:
+                base = self.w.intrinsic("smin", base, self.number(n - width))
+            self.scalar.lane = Lane(inner, base, width)
+            result = self._element(carried)
+            self.scalar.lane = None
+            return result
+        self.w.loop(begin, end, many if width else one, guard=True)
+
+    def _reduces(self, bound: set[Node] | None) -> None:
+        """Write the reductions that need no axis but these (None: all that are left)."""
+        known = {k for scope in self.scalar.scopes for k in scope}
+        for r in self.nest.reduces:
+            needed = {a for a in r.axes if self.nest.extent[a] > 1}
+            if r not in known and (bound is None or needed <= bound):
+                self.scalar.scopes[-1][r] = self._reduce(r)
+
+    def _reduce(self, r: Node) -> Val:
+        kind, axes = r.extra
+        body, place = r.args
+        w, extent = self.w, self.nest.extent
+        lane = self.scalar.lane
+        width = lane.width if lane is not None and lane.axis in r.axes else 1
+        ty = llvm_type(body.dtype)
+        start = w.widen(w.value(_start(kind, body.dtype), ty), width)
+        carried = [start]
+        if kind == "argmax":
+            carried.append(w.widen(w.value(0, "i64"), width))
+        loops = [a for a in axes if extent[a] > 1]
+        if kind != "argmax":
+            axis_of_lane = self.scalar.lane.axis if width > 1 and self.scalar.lane else None
+            loads = self.below[r]
+            loops.sort(key=lambda a: -(_reach(a, loads) or (0 if axis_of_lane is None else 1 << 60)))
+
+        def step(carried: list[Val]) -> list[Val]:
+            x = self.scalar.of(body)
+            if kind == "argmax":
+                better = w.compare("gt", x, carried[0], body.dtype.kind in "ub")
+                return [w.select(better, x, carried[0]),
+                        w.select(better, self.scalar.of(place), carried[1])]
+            with w.flags(SUM if width == 1 else FAST):
+                return [w.widen(_combine(w, kind, body.dtype, carried[0], x), width)]
+
+        def nested(axes: list[Node], carried: list[Val]) -> list[Val]:
+            if not axes:
+                return step(carried)
+
+            def inside(i: Val, carried: list[Val]) -> list[Val]:
+                with self.scalar.scope({axes[0]: i}):
+                    return nested(axes[1:], carried)
+            return w.loop(self.number(0), self.number(extent[axes[0]]), inside, carried)
+        with self.scalar.scope({}):
+            return nested(loops, carried)[-1]
+
+
+def _start(kind: str, dtype: np.dtype[np.generic]) -> float | int:
+    """The neutral element."""
+    if kind == "sum":
+        return 0
+    if dtype.kind == "f":
+        return inf if kind == "min" else -inf
+    if dtype.kind == "b":
+        return 1 if kind == "min" else 0
+    info = np.iinfo(dtype)
+    return int(info.max if kind == "min" else info.min)
+
+
+def _combine(w: Writer, kind: str, dtype: np.dtype[np.generic], a: Val, b: Val) -> Val:
+    if dtype.kind == "b":
+        return w.binary("and" if kind == "min" else "or", a, b)
+    if kind == "sum":
+        return a + b
+    stem = {"f": f"{kind}imum", "u": f"u{kind}"}.get(dtype.kind, f"s{kind}")
+    return w.intrinsic(stem, a, b)
+
+
+def write_kernel(name: str, nest: Nest, slots: dict[Buffer, int], vector_bytes: int) -> Code:
+    """The function `name(table, begin, end)` and its body."""
+    w = Writer()
+    buffers = [nest.buffer, *(b for b in nest.buffers if b is not nest.buffer)]
+    pointers = {b: Val(w, f"%p{k}", "ptr") for k, b in enumerate(buffers)}
+    if prod(nest.buffer.shape) == 0:
+        text = f"define void @{name}(ptr %table, i64 %begin, i64 %end) {{\n  ret void\n}}\n"
+        return Code(name, text, {}, 0, "empty")
+    kernel = _Kernel(nest, pointers, w, vector_bytes)
+    kernel.write(Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
+    types = ", ".join(f"ptr noalias nocapture {'readonly ' if k else ''}%p{k}"
+                      for k in range(len(buffers)))
+    lines = [f"define internal void @{name}.body({types}, i64 %begin, i64 %end) noinline nounwind {{",
+             "entry:", *w.lines, "  ret void", "}",
+             f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
+    for k, b in enumerate(buffers):
+        lines += [f"  %a{k} = getelementptr ptr, ptr %table, i64 {slots[b]}",
+                  f"  %p{k} = load ptr, ptr %a{k}"]
+    given = ", ".join(f"ptr %p{k}" for k in range(len(buffers)))
+    lines += [f"  call void @{name}.body({given}, i64 %begin, i64 %end)", "  ret void", "}", ""]
+    mode = f"tile {kernel.tile}" if kernel.tile else "loop"
+    return Code(name, "\n".join(lines), w.declared, kernel.items, mode)

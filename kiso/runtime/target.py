@@ -1,0 +1,64 @@
+"""Which processor code is generated for: this one, or the one that KISO_TARGET names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding
+
+from kiso import config
+from kiso.errors import ConfigError
+
+__all__ = ["Target", "target"]
+
+llvm: Any = llvmlite.binding
+
+
+@dataclass(frozen=True)
+class Target:
+    """What LLVM is told, and the widest vector in bytes."""
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    registers: int
+    native: bool = True  # code for it runs here
+
+
+def _host() -> Target:
+    triple = llvm.get_process_triple()
+    if triple.startswith(("aarch64", "arm64")):
+        return Target("neon", triple, llvm.get_host_cpu_name(),
+                      llvm.get_host_cpu_features().flatten(), 16, 32)
+    features = llvm.get_host_cpu_features()
+    has = {name for name, there in features.items() if there}
+    text = features.flatten() + ",-prefer-256-bit"
+    if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= has:
+        return Target("avx512", triple, llvm.get_host_cpu_name(), text, 64, 32)
+    if {"avx2", "fma"} <= has:
+        return Target("avx2", triple, llvm.get_host_cpu_name(), text, 32, 16)
+    return Target("sse2", triple, llvm.get_host_cpu_name(), text, 16, 16)
+
+
+def _named(name: str, host: Target) -> Target:
+    if name == "neon":
+        triple = host.triple if host.name == "neon" else "aarch64-unknown-linux-gnu"
+        return Target("neon", triple, "generic", "+neon", 16, 32, host.name == "neon")
+    if host.name == "neon":
+        raise ConfigError(f"KISO_TARGET is {name!r}, but this is an ARM processor; expected neon.")
+    ranks = ("sse2", "avx2", "avx512")
+    if ranks.index(name) > ranks.index(host.name):
+        raise ConfigError(f"KISO_TARGET is {name!r}, but this processor has {host.name} only.")
+    cpu = {"sse2": "x86-64", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}[name]
+    vector = {"sse2": 16, "avx2": 32, "avx512": 64}[name]
+    return Target(name, host.triple, cpu, "-prefer-256-bit", vector, 32 if vector == 64 else 16)
+
+
+def target() -> Target:
+    """The target of this process now."""
+    name = config.target()
+    host = _host()
+    return host if name == "host" else _named(name, host)
