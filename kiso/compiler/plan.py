@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kiso.compiler.graph import Graph, Spec
-from kiso.compiler.loops import Buffer, Fn, Program
+from kiso.compiler.loops import Buffer, Fn, Program, const
 from kiso.compiler.lower import RULES
 from kiso.compiler.meaning import evaluate
 from kiso.errors import GraphError
@@ -37,13 +37,21 @@ def _buffer(spec: Spec, name: str) -> Buffer:
     return Buffer(spec.shape, spec.dtype, tuple(range(len(spec.shape))), name)
 
 
+def _number(value: Array) -> Fn:
+    """A constant of one element: part of the expressions, not an array in memory."""
+    return Fn(value.shape, value.dtype, lambda *i: const(value.item(), value.dtype), moves=True)
+
+
 def plan(graph: Graph) -> Plan:
     """Lower every node. Errors: GraphError for an op without a rule."""
     program = Program()
     inputs = tuple(_buffer(graph.specs[n], f"%{n}") for n in graph.inputs)
-    constants = {_buffer(graph.specs[n], f"%{n}"): value for n, value in graph.constants.items()}
+    numbers = {n: value for n, value in graph.constants.items() if value.size == 1}
+    arrays = {n: value for n, value in graph.constants.items() if value.size != 1}
+    constants = {_buffer(graph.specs[n], f"%{n}"): value for n, value in arrays.items()}
     values: dict[int, Fn] = {n: Fn.of(b) for n, b in zip(graph.inputs, inputs, strict=True)}
-    values |= {n: Fn.of(b) for n, b in zip(graph.constants, constants, strict=True)}
+    values |= {n: Fn.of(b) for n, b in zip(arrays, constants, strict=True)}
+    values |= {n: _number(value) for n, value in numbers.items()}
     uses = Counter(n for node in graph.nodes for n in node.inputs)
     uses.update(graph.outputs)
     stored: dict[int, Buffer] = {}
