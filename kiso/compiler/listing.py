@@ -16,6 +16,7 @@ from kiso.compiler.loops import (
     Buffer,
     Cast,
     Const,
+    Contract,
     Expr,
     Index,
     Kernel,
@@ -76,8 +77,13 @@ class Names:
         return f"{e.kind}({ranges}: {self.text(e.body)})"
 
 
-def kernel_text(kernel: Kernel, names: Names) -> str:
+def kernel_text(kernel: Kernel | Contract, names: Names) -> str:
     """One kernel on one line."""
+    if isinstance(kernel, Contract):
+        spec = Spec(kernel.buffer.shape, kernel.buffer.dtype)
+        given = ", ".join(names.buffer(b) + (".T" if turned else "")
+                          for b, turned in zip(kernel.inputs, kernel.turned, strict=True))
+        return f"{names.buffer(kernel.buffer)} {spec} = {kernel.op}({given})"
     target = f"{names.buffer(kernel.buffer)}[{', '.join(map(names.axis, kernel.axes))}]"
     spec = Spec(kernel.buffer.shape, kernel.buffer.dtype)
     line = f"{target} {spec} = {names.text(kernel.expr)}"

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from kiso.errors import GraphError
-from kiso.ops.op import Shape
+from kiso.ops.op import Op, Shape
 
-__all__ = ["Axis", "Binary", "Buffer", "Cast", "Const", "Expr", "Fn", "Index", "Kernel", "Load",
-           "Program", "Reduce", "Select", "Unary", "const", "maximum", "minimum", "parts",
+__all__ = ["Axis", "Binary", "Buffer", "Cast", "Const", "Contract", "Expr", "Fn", "Index",
+           "Kernel", "Load", "Program", "Reduce", "Select", "Unary", "const", "maximum", "minimum", "parts",
            "reduce", "select", "subexpressions", "unary"]
 
 FLOAT_UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor")
@@ -341,11 +341,25 @@ class Kernel:
     name: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """buffer = op(inputs) for a matrix product or convolution, left to a kernel of its own.
+
+    turned: which inputs lie in memory with their (two) axes exchanged.
+    """
+
+    op: Op
+    inputs: tuple[Buffer, ...]
+    turned: tuple[bool, ...]
+    buffer: Buffer
+    name: str = ""
+
+
 class Program:
     """Kernels in order; lowering rules add to it."""
 
     def __init__(self) -> None:
-        self.kernels: list[Kernel] = []
+        self.kernels: list[Kernel | Contract] = []
 
     def buffer(self, shape: Shape, dtype: Any, name: str = "") -> Buffer:
         """A new array in row-major order."""

@@ -14,6 +14,7 @@ from kiso.compiler.loops import (
     Buffer,
     Cast,
     Const,
+    Contract,
     Expr,
     Index,
     Load,
@@ -33,6 +34,11 @@ def evaluate(program: Program, arrays: dict[Buffer, Array]) -> dict[Buffer, Arra
     values = dict(arrays)
     with np.errstate(all="ignore"):
         for kernel in program.kernels:
+            if isinstance(kernel, Contract):
+                given = [values[b].T if turned else values[b]
+                         for b, turned in zip(kernel.inputs, kernel.turned, strict=True)]
+                values[kernel.buffer] = kernel.op(*given)
+                continue
             y = _value(kernel.expr, {a: i for i, a in enumerate(kernel.axes)}, kernel.axes, values)
             values[kernel.buffer] = np.array(np.broadcast_to(y, kernel.buffer.shape),
                                              kernel.buffer.dtype)

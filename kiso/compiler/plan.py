@@ -2,6 +2,10 @@
 
 A node's result stays a `Fn` when nothing would be computed twice: it only moves data, or it has a
 single reader that reads each element once. Everything else is stored. Outputs always are.
+
+With `contracts`, products and convolutions of float32 are left to the kernels of contract/. These
+read and write stored arrays, images with the channels last in memory; that order is a property of
+the buffer, so that every other kernel reads it as it is.
 """
 
 from __future__ import annotations
@@ -13,14 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from kiso.compiler.graph import Graph, Spec
-from kiso.compiler.loops import Buffer, Fn, Program, const
+from kiso import ops
+from kiso.compiler.graph import Graph, Node, Spec
+from kiso.compiler.loops import Buffer, Contract, Fn, Program, const
 from kiso.compiler.lower import RULES
 from kiso.compiler.meaning import evaluate
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 
 __all__ = ["Plan", "plan", "run_plan"]
+
+CONVOLUTIONS = (ops.Conv, ops.ConvInputGrad, ops.ConvWeightGrad)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +40,8 @@ class Plan:
     outputs: tuple[Buffer, ...]
 
 
-def _buffer(spec: Spec, name: str) -> Buffer:
-    return Buffer(spec.shape, spec.dtype, tuple(range(len(spec.shape))), name)
+def _buffer(spec: Spec, name: str, order: tuple[int, ...] | None = None) -> Buffer:
+    return Buffer(spec.shape, spec.dtype, order or tuple(range(len(spec.shape))), name)
 
 
 def _number(value: Array) -> Fn:
@@ -42,54 +49,116 @@ def _number(value: Array) -> Fn:
     return Fn(value.shape, value.dtype, lambda *i: const(value.item(), value.dtype), moves=True)
 
 
-def plan(graph: Graph) -> Plan:
-    """Lower every node. Errors: GraphError for an op without a rule."""
-    program = Program()
-    inputs = tuple(_buffer(graph.specs[n], f"%{n}") for n in graph.inputs)
-    numbers = {n: value for n, value in graph.constants.items() if value.size == 1}
-    arrays = {n: value for n, value in graph.constants.items() if value.size != 1}
-    constants = {_buffer(graph.specs[n], f"%{n}"): value for n, value in arrays.items()}
-    values: dict[int, Fn] = {n: Fn.of(b) for n, b in zip(graph.inputs, inputs, strict=True)}
-    values |= {n: Fn.of(b) for n, b in zip(arrays, constants, strict=True)}
-    values |= {n: _number(value) for n, value in numbers.items()}
-    uses = Counter(n for node in graph.nodes for n in node.inputs)
-    uses.update(graph.outputs)
-    stored: dict[int, Buffer] = {}
+class Planner:
+    """One walk over the nodes of a graph."""
 
-    def store(n: int) -> None:
-        buffer = _buffer(graph.specs[n], f"%{n}")
-        values[n] = program.store(values[n], buffer.name, buffer)
-        stored[n] = buffer
+    def __init__(self, graph: Graph, contracts: bool):
+        self.graph = graph
+        self.contracts = contracts
+        self.program = Program()
+        self.inputs = tuple(_buffer(graph.specs[n], f"%{n}") for n in graph.inputs)
+        self.values: dict[int, Fn] = {}
+        self.stored: dict[int, Buffer] = dict(zip(graph.inputs, self.inputs, strict=True))
+        self.constants: dict[Buffer, Array] = {}
+        for n, value in graph.constants.items():
+            if value.size == 1:
+                self.values[n] = _number(value)
+            else:
+                self.stored[n] = _buffer(graph.specs[n], f"%{n}")
+                self.constants[self.stored[n]] = value
+        self.values |= {n: Fn.of(b) for n, b in self.stored.items()}
+        self.uses = Counter(n for node in graph.nodes for n in node.inputs)
+        self.uses.update(graph.outputs)
+        self.maker = {n: node for node in graph.nodes for n in node.outputs}
+        self.pending: set[int] = set()  # computed on the way: not stored, and more than a move
+        self.batches = {graph.specs[n].shape[0] for node in graph.nodes if self.is_image(node)
+                        for n in (*node.inputs[:1], *node.outputs)} if contracts else set[int]()
 
-    pending: set[int] = set()  # computed on the way: not stored, and more than a move
-    for node in graph.nodes:
+    def is_image(self, node: Node) -> bool:
+        """A convolution that the contract kernels know."""
+        return isinstance(node.op, CONVOLUTIONS) and len(node.op.stride) == 2
+
+    def order(self, n: int) -> tuple[int, ...] | None:
+        """Channels last for the images of convolutions, and all that has their form."""
+        spec = self.graph.specs[n]
+        image = len(spec.shape) == 4 and spec.dtype == np.float32 and spec.shape[0] in self.batches
+        return (0, 2, 3, 1) if image and n not in self.graph.outputs else None
+
+    def store(self, n: int) -> Buffer:
+        """Compute a value into memory, unless it is there."""
+        self.pending.discard(n)
+        if n not in self.stored:
+            buffer = _buffer(self.graph.specs[n], f"%{n}", self.order(n))
+            self.values[n] = self.program.store(self.values[n], buffer.name, buffer)
+            self.stored[n] = buffer
+        return self.stored[n]
+
+    def contract(self, node: Node) -> bool:
+        """Leave the node to a contract kernel if it is one for it."""
+        specs = [self.graph.specs[n] for n in (*node.inputs, *node.outputs)]
+        flat = isinstance(node.op, ops.MatMul) and all(len(s.shape) == 2 for s in specs)
+        if not self.contracts or not (flat or self.is_image(node)) or \
+                any(s.dtype != np.float32 or prod(s.shape) == 0 for s in specs):
+            return False
+        sources, turned = list(node.inputs), [False] * len(node.inputs)
+        for i, n in enumerate(node.inputs if flat else ()):
+            maker = self.maker.get(n)
+            if maker is not None and isinstance(maker.op, ops.Transpose) and n not in self.stored:
+                sources[i], turned[i] = maker.inputs[0], True
+        (n,) = node.outputs
+        buffer = _buffer(self.graph.specs[n], f"%{n}", self.order(n))
+        self.program.kernels.append(Contract(
+            node.op, tuple(self.store(s) for s in sources), tuple(turned), buffer, buffer.name))
+        self.stored[n], self.values[n] = buffer, Fn.of(buffer)
+        return True
+
+    def lower(self, node: Node) -> None:
+        """Lower a node by its rule; store what must be stored before and after it."""
         rule = RULES.get(type(node.op))
         if rule is None:
             raise GraphError(f"{type(node.op).__name__} has no lowering rule in compiler/lower/.")
-        size = max((prod(graph.specs[n].shape) for n in node.outputs), default=0)
+        size = max((prod(self.graph.specs[n].shape) for n in node.outputs), default=0)
         for n in dict.fromkeys(node.inputs):
-            grows = prod(graph.specs[n].shape) < size  # broadcast: elements are read again
-            if n in pending and (not rule.reads_once or grows):
-                store(n)
-                pending.discard(n)
-        result: Any = rule.apply(program, node.op, *(values[n] for n in node.inputs))
+            grows = prod(self.graph.specs[n].shape) < size  # broadcast: elements are read again
+            if n in self.pending and (not rule.reads_once or grows):
+                self.store(n)
+        result: Any = rule.apply(self.program, node.op, *(self.values[n] for n in node.inputs))
         results: tuple[Any, ...] = result if node.op.outputs > 1 else (result,)
         for n, fn in zip(node.outputs, results, strict=True):
-            spec = graph.specs[n]
+            spec = self.graph.specs[n]
             if fn.shape != spec.shape or fn.dtype != spec.dtype:
                 raise GraphError(f"the lowering of {node.op} gives {Spec(fn.shape, fn.dtype)}; "
                                  f"the graph says {spec}.")
-            values[n] = fn
-            if fn.moves and not pending.intersection(node.inputs):
+            self.values[n] = fn
+            if fn.moves and not self.pending.intersection(node.inputs):
                 continue
-            if uses[n] == 1:
-                pending.add(n)
-            elif uses[n]:
-                store(n)
-    for n in graph.outputs:
-        if n not in stored:
-            store(n)
-    return Plan(program, inputs, constants, tuple(stored[n] for n in graph.outputs))
+            if self.uses[n] == 1:
+                self.pending.add(n)
+            elif self.uses[n]:
+                self.store(n)
+
+    def plan(self) -> Plan:
+        """All nodes in order, then the outputs: each in a row-major array of its own."""
+        for node in self.graph.nodes:
+            if not self.contract(node):
+                self.lower(node)
+        outputs: list[Buffer] = []
+        for n in self.graph.outputs:
+            given = self.stored.get(n)
+            if given is None:
+                outputs.append(self.store(n))
+            elif given in self.inputs or given in self.constants or given in outputs:
+                buffer = _buffer(self.graph.specs[n], f"%{n}")
+                self.program.store(self.values[n], buffer.name, buffer)
+                outputs.append(buffer)
+            else:
+                outputs.append(given)
+        return Plan(self.program, self.inputs, self.constants, tuple(outputs))
+
+
+def plan(graph: Graph, *, contracts: bool = False) -> Plan:
+    """Lower every node. Errors: GraphError for an op without a rule."""
+    return Planner(graph, contracts).plan()
 
 
 def run_plan(found: Plan, *arrays: Array) -> list[Array]:

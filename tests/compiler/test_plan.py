@@ -1,0 +1,50 @@
+"""Plans of whole training steps mean what the graph means, with and without contract kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kiso import ops
+from kiso.compiler import flatten_tree, optimise, run, trace
+from kiso.compiler.listing import program_text
+from kiso.compiler.loops import Contract
+from kiso.compiler.plan import plan, run_plan
+from tests.train.test_step import whole_step
+
+
+@pytest.mark.parametrize("contracts", [False, True])
+def test_a_whole_step(contracts: bool) -> None:
+    step, state, batches = whole_step("momentum")
+    graph = optimise(trace(step.train, state, batches[0]).graph)
+    found = plan(graph, contracts=contracts)
+    inputs = [np.asarray(v) for v in flatten_tree((state, batches[0]))[0]]
+    for a, b in zip(run(graph, *inputs), run_plan(found, *inputs), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    count = sum(isinstance(k, Contract) for k in found.program.kernels)
+    assert count == (11 if contracts else 0)  # 2 convolutions, 2 dense layers, their gradients
+    assert len(program_text(found.program).splitlines()) == len(found.program.kernels)
+
+
+def test_images_lie_with_channels_last_and_outputs_do_not() -> None:
+    x, W = np.ones((2, 3, 5, 5), "f"), np.ones((4, 3, 3, 3), "f")
+    graph = trace(lambda x, W: ops.relu(ops.conv2d(x * 2.0, W)), x, W).graph
+    found = plan(graph, contracts=True)
+    orders = {k.buffer.order for k in found.program.kernels}
+    assert orders == {(0, 2, 3, 1), (0, 1, 2, 3)} and found.outputs[0].order == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("contracts", [False, True])
+def test_outputs_may_be_inputs_constants_or_equal(contracts: bool) -> None:
+    def f(x: Any) -> Any:
+        y = x + 1.0
+        return x, y, y, np.arange(3.0, dtype="f"), ops.transpose(x)
+
+    x = np.arange(6.0, dtype="f").reshape(2, 3)
+    found = plan(trace(f, x).graph, contracts=contracts)
+    assert len(set(found.outputs)) == 5 and not set(found.outputs) & set(found.inputs)
+    for a, b in zip(run_plan(found, x), f(x), strict=True):
+        np.testing.assert_array_equal(a, b)
