@@ -1,0 +1,18 @@
+"""The contract kernel: matrix products and convolutions of every kind from one micro-kernel.
+
+Reading order: `emit` (writing LLVM IR), `micro` (the kernel), `tiles` (its size, a cost model),
+`pack` (operands without gaps), then the drivers `matmul`, `conv` and `conv_weights`. They stand at
+the end of the pipeline, beside the generator of loops: the plan asks for a `Driver`, code
+generation calls its function from every thread with a range of units.
+"""
+
+from kiso.compiler.contract.conv import SlidingDriver, conv_forward, conv_input_gradient
+from kiso.compiler.contract.driver import Driver
+from kiso.compiler.contract.emit import AVX2, AVX512, NEON, Library, Machine
+from kiso.compiler.contract.matmul import Product, matmul
+from kiso.compiler.contract.micro import PLAIN, Epilogue, bias, chain, relu, residual
+from kiso.compiler.contract.shape import Conv
+
+__all__ = ["AVX2", "AVX512", "NEON", "PLAIN", "Conv", "Driver", "Epilogue", "Library", "Machine",
+           "Product", "SlidingDriver", "bias", "chain", "conv_forward", "conv_input_gradient",
+           "matmul", "relu", "residual"]

@@ -1,0 +1,186 @@
+"""The micro-kernel: a small block of results held in registers while one long sum runs.
+
+    acc[p][v] = (0 or C) + sum over r of A[a_rows[p] + r . a] * B[r . b + v]
+    C[c_rows[p] + v] = epilogue(acc[p][v])
+
+p counts rows (pixels, samples), v vectors of columns. r runs through a nest of loops of constant
+extents; loop k moves A by its stride a and B by its stride b. Elements of A are spread over a
+vector, B comes in contiguous vectors. Dense layers, convolutions and their gradients differ only
+in these numbers (after Georganas et al., "High-Performance Deep Learning via a Single Building
+Block", 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kiso.compiler.contract.emit import Code, Library
+
+__all__ = ["PLAIN", "Block", "Epilogue", "Loop", "Spot", "bias", "chain", "micro", "relu",
+           "residual"]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One loop of a reduction: how often, and how far A and B move each time (in floats)."""
+
+    extent: int
+    a: int
+    b: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """The numbers of a micro-kernel. `width` columns of the last vectors are real."""
+
+    a_rows: tuple[int, ...]
+    c_rows: tuple[int, ...]
+    width: int
+    loops: tuple[Loop, ...]
+    padded: bool = True     # B may be read up to the full vector
+    load: bool = False      # start from C instead of 0
+    final: bool = True      # apply the epilogue
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a vector of results goes: C[offset], columns column.. (i64 values), lanes real."""
+
+    offset: Any
+    column: Any
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """Work on finished results: emit(code, vector, spot, pointers) -> vector, where `pointers` are
+    further arguments of the driver, named here."""
+
+    pointers: tuple[str, ...]
+    emit: Callable[[Code, Any, Spot, Sequence[Any]], Any]
+
+
+def _nothing(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
+    return x
+
+
+def _bias(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
+    return code.b.fadd(x, code.load(pointers[0], spot.column, spot.lanes))
+
+
+def _relu(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
+    return code.maximum(x, code.zero)
+
+
+def _residual(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
+    return code.b.fadd(x, code.load(pointers[0], spot.offset, spot.lanes))
+
+
+PLAIN = Epilogue((), _nothing)
+bias = Epilogue(("bias",), _bias)              # + bias[column]
+relu = Epilogue((), _relu)                     # max(x, 0)
+residual = Epilogue(("residual",), _residual)  # + residual[offset], laid out as C
+
+
+def chain(*epilogues: Epilogue) -> Epilogue:
+    """One after the other."""
+    def emit(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
+        first = 0
+        for e in epilogues:
+            x = e.emit(code, x, spot, pointers[first:first + len(e.pointers)])
+            first += len(e.pointers)
+        return x
+    return Epilogue(tuple(p for e in epilogues for p in e.pointers), emit)
+
+
+def merged(loops: Sequence[Loop]) -> list[Loop]:
+    """The same reduction in fewer loops: one inside the other without a gap becomes one."""
+    result: list[Loop] = []
+    for loop in loops:
+        if loop.extent == 1 and len(loops) > 1:
+            continue
+        outer = result[-1] if result else None
+        if outer and outer.a == loop.extent * loop.a and outer.b == loop.extent * loop.b:
+            result[-1] = Loop(outer.extent * loop.extent, loop.a, loop.b)
+        else:
+            result.append(loop)
+    return result
+
+
+def micro(library: Library, block: Block, epilogue: Epilogue = PLAIN) -> Any:
+    """The function (a, b, c, epilogue's pointers..., offset, column) of a micro-kernel: `offset` is
+    that of its first result in C, `column` the number of its first column."""
+    key = ("micro", block, epilogue if block.final else PLAIN)
+    if key not in library.made:
+        library.made[key] = _Writer(library, block, key[2]).write()
+    return library.made[key]
+
+
+class _Writer:
+    def __init__(self, library: Library, block: Block, epilogue: Epilogue):
+        self.block = block
+        self.epilogue = epilogue
+        lanes = library.machine.lanes
+        left = range(block.width, 0, -lanes)
+        self.lanes = [min(lanes, w) for w in left]  # real lanes of each vector
+        name = f"micro_{len(block.a_rows)}x{len(self.lanes)}"
+        self.code = library.function(name, ("a", "b", "c", *epilogue.pointers),
+                                     ("offset", "column"), internal=True)
+
+    def write(self) -> Any:
+        code, block = self.code, self.block
+        a, b, c, *extra, offset, column = code.fn.args
+        step = code.machine.lanes
+        places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
+        if block.load:
+            sums = [code.load(c, code.add(offset, r + v * step), self.lanes[v]) for r, v in places]
+        else:
+            sums = [code.zero] * len(places)
+        if all(loop.extent for loop in block.loops):
+            sums = self._nest(merged(block.loops), a, b, sums)[2:]
+        for x, (r, v) in zip(sums, places, strict=True):
+            here = code.add(offset, r + v * step)
+            if block.final:
+                spot = Spot(here, code.add(column, v * step), self.lanes[v])
+                x = self.epilogue.emit(code, x, spot, extra)
+            code.store(x, c, here, self.lanes[v])
+        return code.finish()
+
+    def _nest(self, loops: Sequence[Loop], a: Any, b: Any, sums: list[Any]) -> list[Any]:
+        """All rounds of these loops; gives [a moved, b moved, *sums]."""
+        code, head = self.code, loops[0]
+        if len(loops) == 1:
+            return self._inner(head, a, b, sums)
+
+        def body(_: Any, a: Any, b: Any, *sums: Any) -> list[Any]:
+            inner = self._nest(loops[1:], a, b, list(sums))
+            return [code.at(a, head.a), code.at(b, head.b), *inner[2:]]
+        return code.loop(0, head.extent, body, [a, b, *sums])
+
+    def _inner(self, loop: Loop, a: Any, b: Any, sums: list[Any]) -> list[Any]:
+        """The innermost loop, unrolled: wholly if short, else by four."""
+        unroll = loop.extent if loop.extent <= 8 else 4
+
+        def body(_: Any, a: Any, b: Any, *sums: Any) -> list[Any]:
+            now = list(sums)
+            for u in range(unroll):
+                now = self._step(a, b, u * loop.a, u * loop.b, now)
+            return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), *now]
+        code = self.code
+        state = code.loop(0, loop.extent // unroll, body, [a, b, *sums])
+        for u in range(loop.extent % unroll):
+            state[2:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[2:])
+        return state
+
+    def _step(self, a: Any, b: Any, to_a: int, to_b: int, sums: list[Any]) -> list[Any]:
+        """One r: a row of B times a column of A."""
+        code, full = self.code, self.code.machine.lanes
+        row = [code.load(b, to_b + v * full, full if self.block.padded else lanes)
+               for v, lanes in enumerate(self.lanes)]
+        result: list[Any] = []
+        for p, place in enumerate(self.block.a_rows):
+            x = code.splat(code.scalar(a, place + to_a))
+            result += [code.fma(x, w, sums[p * len(row) + v]) for v, w in enumerate(row)]
+        return result

@@ -1,0 +1,96 @@
+"""The numbers of a convolution, and the two sums over taps that it leads to.
+
+    y[n, i, j, o] = sum over k, l, c of x[n, i s - p + k d, j s - p + l d, c] W[k, l, c, o]
+
+for the forward direction. The gradient of x is such a sum as well: the pixels of gx with the same
+remainder of division by the stride s (a phase) see the same taps of W, in a regular pattern, so
+that each phase is a convolution of gy with stride 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+__all__ = ["Axis", "Conv", "Phase", "backward_phases", "forward_phases"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution of x (N, H, W, C) to y (N, OH, OW, O)."""
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    outputs: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.channels % self.groups == 0 and self.outputs % self.groups == 0, self
+        assert min(self.out) > 0, self
+
+    @property
+    def size(self) -> Pair:
+        """Height and width of x."""
+        return self.height, self.width
+
+    @property
+    def out(self) -> Pair:
+        """Height and width of y: (H + 2 p - d (K - 1) - 1) // s + 1."""
+        def along(n: int, k: int, s: int, p: int, d: int) -> int:
+            return (n + 2 * p - d * (k - 1) - 1) // s + 1
+        height, width = (along(*numbers) for numbers in zip(
+            self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True))
+        return height, width
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of a phase: result i (of `count`) is at out_start + i out_step, and its tap t
+    (of `taps`) reads position in_start + i in_step + t tap_step with the weight
+    k_start + t k_step."""
+
+    count: int
+    taps: int
+    in_start: int
+    in_step: int
+    tap_step: int
+    out_start: int
+    out_step: int
+    k_start: int
+    k_step: int
+
+
+Phase = tuple[Axis, Axis]
+
+
+def forward_phases(conv: Conv) -> tuple[Phase, ...]:
+    """One phase: all of y."""
+    def along(i: int) -> Axis:
+        return Axis(conv.out[i], conv.kernel[i], -conv.padding[i], conv.stride[i],
+                    conv.dilation[i], 0, 1, 0, 1)
+    return ((along(0), along(1)),)
+
+
+def backward_phases(conv: Conv) -> tuple[Phase, ...]:
+    """The phases of gx: for pixels h = r + s i, the taps k with (h + p - k d) divisible by s, from
+    the last to the first, read gy[(h + p - k d) / s]."""
+    def along(i: int) -> list[Axis]:
+        s, p, d, k = conv.stride[i], conv.padding[i], conv.dilation[i], conv.kernel[i]
+        step = s // gcd(s, d)
+        result: list[Axis] = []
+        for r in range(min(s, conv.size[i])):
+            seen = [t for t in range(k) if (r + p - t * d) % s == 0]
+            last = seen[-1] if seen else 0
+            start = (r + p - last * d) // s if seen else 0
+            result.append(Axis(-(-(conv.size[i] - r) // s), len(seen), start, 1, step * d // s,
+                               r, s, last, -step))
+        return result
+    return tuple((h, w) for h in along(0) for w in along(1))

@@ -1,0 +1,185 @@
+"""The contract kernel against PyTorch and NumPy in float64, for three widths of vectors."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kiso.compiler.contract import (
+    AVX2,
+    AVX512,
+    NEON,
+    PLAIN,
+    Conv,
+    Driver,
+    Library,
+    Product,
+    bias,
+    chain,
+    conv_forward,
+    conv_input_gradient,
+    matmul,
+    relu,
+    residual,
+)
+from kiso.compiler.contract.emit import partition
+from kiso.compiler.contract.tiles import most_rows, tiling
+
+MACHINES = [AVX512, AVX2, NEON]  # any width runs anywhere: LLVM splits what is too wide
+FULL = chain(bias, residual, relu)
+
+
+@dataclass
+class Compiled:
+    """Machine code of a library; `run` calls a driver in two ranges, as two threads would."""
+
+    engine: Any
+
+    def run(self, driver: Driver, arrays: dict[str, np.ndarray]) -> None:
+        kinds = [ctypes.c_void_p] * len(driver.pointers) + [ctypes.c_int64] * 2
+        call = ctypes.CFUNCTYPE(None, *kinds)(self.engine.get_function_address(driver.name))
+        scratch = np.full(driver.scratch + 16, np.nan, np.float32)
+        every = arrays | {"scratch": scratch}
+        pointers = [every[p].ctypes.data for p in driver.pointers]
+        half = driver.units // 2
+        for ends in ((half, driver.units), (0, half)):
+            call(*pointers, *ends)
+
+
+def compiled(library: Library) -> Compiled:
+    llvm = pytest.importorskip("llvmlite.binding")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2)
+    module = llvm.parse_assembly(str(library.module))
+    module.verify()
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return Compiled(engine)
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def close(y: np.ndarray, expected: np.ndarray, terms: int) -> None:
+    """Equal to the rounding of a sum of so many products."""
+    assert np.isfinite(y).all()
+    assert np.abs(y - expected).max() <= 3e-7 * (terms + 10) ** 0.5 * (1 + np.abs(expected).max())
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda m: f"{m.lanes}")
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 10, 7), (100, 100, 784), (33, 64, 1000),
+                                   (17, 530, 40), (64, 600, 500)], ids=str)
+@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False), (True, True)],
+                         ids=str)
+@pytest.mark.parametrize("cut", [("rows", 0), ("rows", 9), ("columns", 40)], ids=str)
+def test_matmul(machine, shape, turned, cut):
+    m, n, k = shape
+    accumulate = turned[0] != turned[1]
+    library = Library(machine)
+    driver = matmul(library, Product(m, n, k, *turned, accumulate, *cut),
+                    PLAIN if accumulate else FULL)
+    a, b, start = normal(1, m, k), normal(2, k, n), normal(3, m, n)
+    c = start.copy() if accumulate else np.full((m, n), np.nan, np.float32)
+    arrays = {"a": np.ascontiguousarray(a.T) if turned[0] else a,
+              "b": np.ascontiguousarray(b.T) if turned[1] else b, "c": c,
+              "bias": normal(4, n), "residual": normal(5, m, n)}
+    compiled(library).run(driver, arrays)
+    expected = a.astype(np.float64) @ b
+    if accumulate:
+        expected += start
+    else:
+        expected = np.maximum(expected + arrays["bias"] + arrays["residual"], 0)
+    close(c, expected, k)
+
+
+CONVS = [
+    Conv(2, 7, 9, 3, 10, (3, 3)),
+    Conv(1, 28, 28, 1, 30, (5, 5)),
+    Conv(2, 8, 8, 16, 16, (3, 3), padding=(1, 1)),
+    Conv(2, 9, 10, 30, 64, (3, 3), (2, 2), (1, 1)),
+    Conv(2, 11, 7, 6, 20, (3, 2), (2, 3), (2, 1), (2, 1), groups=2),
+    Conv(1, 5, 5, 64, 100, (1, 1), (2, 2)),
+    Conv(3, 6, 6, 8, 8, (3, 3), groups=8),
+    Conv(1, 100, 60, 64, 32, (3, 3), padding=(1, 1)),  # several blocks of rows
+    Conv(1, 90, 60, 32, 16, (5, 5), (2, 2), (2, 2)),
+    Conv(1, 16, 16, 17, 33, (3, 3), (3, 3), (0, 0), (3, 3)),
+    Conv(2, 4, 5, 4, 16, (4, 5)),  # one pixel
+    Conv(5, 6, 7, 3, 64, (3, 3), padding=(2, 2)),
+]
+
+
+def peer(conv: Conv) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """x, W (KH, KW, C, O), gy, and PyTorch's y, gx, gw in float64, channels last."""
+    torch = pytest.importorskip("torch")
+    x = normal(1, conv.batch, *conv.size, conv.channels)
+    W = normal(2, *conv.kernel, conv.channels // conv.groups, conv.outputs)
+    tx = torch.tensor(x.transpose(0, 3, 1, 2).astype(np.float64), requires_grad=True)
+    tw = torch.tensor(W.transpose(3, 2, 0, 1).astype(np.float64), requires_grad=True)
+    ty = torch.nn.functional.conv2d(tx, tw, stride=conv.stride, padding=conv.padding,
+                                    dilation=conv.dilation, groups=conv.groups)
+    gy = normal(3, conv.batch, *conv.out, conv.outputs)
+    ty.backward(torch.tensor(gy.transpose(0, 3, 1, 2).astype(np.float64)))
+    return x, W, gy, {"y": ty.detach().numpy().transpose(0, 2, 3, 1),
+                      "gx": tx.grad.numpy().transpose(0, 2, 3, 1),
+                      "gw": tw.grad.numpy().transpose(2, 3, 1, 0)}
+
+
+def elements(x: np.ndarray) -> list[int]:
+    """Strides in floats."""
+    return [s // 4 for s in x.strides]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda m: f"{m.lanes}")
+@pytest.mark.parametrize("conv", CONVS, ids=str)
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "gradient"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 0, 1, 2), (3, 2, 0, 1)], ids=str)
+def test_convolution_and_its_input_gradient(machine, conv, backward, order):
+    x, W, gy, expected = peer(conv)
+    library = Library(machine)
+    plain = order != (0, 1, 2, 3)
+    make = conv_input_gradient if backward else conv_forward
+    found = make(library, conv, PLAIN if plain else FULL)
+    stored = np.ascontiguousarray(W.transpose(order))  # as the parameter lies in memory
+    steps = elements(stored)
+    packer = found.packer((*(steps[order.index(i)] for i in range(4)),), backward)
+    code = compiled(library)
+    packed = np.full(found.packed_size, np.nan, np.float32)
+    code.run(packer, {"w": stored, "packed": packed})
+    result = expected["gx" if backward else "y"]
+    arrays = {"x": gy if backward else x, "w": packed,
+              "y": np.full(result.shape, np.nan, np.float32),
+              "bias": normal(4, result.shape[-1]), "residual": normal(5, *result.shape)}
+    code.run(found.main, arrays)
+    if not plain:
+        result = np.maximum(result + arrays["bias"] + arrays["residual"], 0)
+    close(arrays["y"], result, 9 * conv.channels)
+
+
+def test_a_partition_is_even_and_complete():
+    for extent in range(1, 60):
+        for limit in range(1, 20):
+            groups = partition(extent, limit)
+            ends = [(g.start + i * g.size, g.size) for g in groups for i in range(g.count)]
+            place = 0
+            for start, size in ends:
+                assert start == place and size <= limit
+                place += size
+            sizes = {size for _, size in ends}
+            assert place == extent and max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda m: f"{m.lanes}")
+@pytest.mark.parametrize("columns", [1, 10, 16, 30, 64, 100, 512])
+def test_tiles_fit_the_registers(machine, columns):
+    for extents in ((1,), (7,), (100,), (4, 4), (28, 28), (1, 13)):
+        found = tiling(machine, extents, columns, 100)
+        for vectors, patch in found.patches.items():
+            assert np.prod(patch) <= most_rows(machine, vectors)
+            assert np.prod(patch) * vectors + vectors + 1 <= machine.registers
