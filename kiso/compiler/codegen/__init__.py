@@ -1,6 +1,7 @@
 """From kernels to LLVM IR, as text: the last step of the compiler. `runtime` runs it.
 
-dag (index arithmetic) <- convert (loops) <- scalar, vmath (elements) <- kernel <- module; ir writes.
+ir (text), vmath <- dag (index arithmetic) <- convert (loops) <- scalar (elements) <- kernel
+<- module.
 """
 
 from kiso.compiler.codegen.kernel import Code

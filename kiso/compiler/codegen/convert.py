@@ -20,6 +20,7 @@ from kiso.compiler.loops import (
     Buffer,
     Cast,
     Const,
+    Contract,
     Expr,
     Index,
     Kernel,
@@ -27,6 +28,7 @@ from kiso.compiler.loops import (
     Reduce,
     Select,
     Unary,
+    subexpressions,
 )
 
 __all__ = ["Nest", "coefficient", "convert", "loads_below", "reads"]
@@ -66,7 +68,7 @@ class _Converter:
     def axis(self, axis: Axis, name: str) -> list[Node]:
         """Make the loop variables of an axis: one, or several if it is split."""
         loops: list[Node] = []
-        total, step = self.dag.number(0), axis.extent
+        total = self.dag.number(0)
         cuts = [axis.extent, *self.splits.get(name, ()), 1]
         for k in range(len(cuts) - 1):
             step = cuts[k + 1]
@@ -145,7 +147,7 @@ def truth(c: Node) -> bool | None:
     """The value of a condition that is known."""
     if c.op != "const":
         return None
-    return bool(c.extra[0] if isinstance(c.extra, tuple) else c.extra)
+    return bool(c.extra[0])
 
 
 def _reachable(roots: list[Node]) -> list[Node]:
@@ -194,7 +196,7 @@ def _chain(steps: set[int]) -> tuple[int, ...]:
 def convert(kernel: Kernel) -> Nest:
     """Loops and Dag of a kernel."""
     splits: Splits = {}
-    for _ in range(4):
+    while True:
         converter = _Converter(splits)
         loops = [converter.axis(a, f"o{k}") for k, a in enumerate(kernel.axes)]
         index = [converter.index[a] for a in kernel.axes]
@@ -204,14 +206,14 @@ def convert(kernel: Kernel) -> Nest:
         extents = {f"o{k}": a.extent for k, a in enumerate(kernel.axes)}
         extents |= {name: int(name.split("n")[1]) for n in nodes if n.op == "reduce"
                     for name in (a.extra[0].split(".")[0] for a in n.extra[1])}
-        more = _new_splits(nodes, extents, splits)
-        if not more or {**splits, **more} == splits:
+        more = {**splits, **_new_splits(nodes, extents, splits)}
+        if more == splits or sum(map(len, more.values())) <= sum(map(len, splits.values())):
             break
-        splits = {**splits, **more}
+        splits = more
     axes = [a for k in kernel.buffer.order for a in loops[k]]
-    extent = {n: n.extra[1] for n in nodes if n.op == "axis"} | {a: a.extra[1] for a in axes}
+    extent: dict[Node, int] = {n: n.extra[1] for n in (*nodes, *axes) if n.op == "axis"}
     reduces = [n for n in nodes if n.op == "reduce"]
-    buffers = list(dict.fromkeys(n.extra for n in nodes if n.op == "load"))
+    buffers: list[Buffer] = list(dict.fromkeys(n.extra for n in nodes if n.op == "load"))
     nest = Nest(kernel.buffer, axes, extent, offset, result, reduces, nodes, buffers)
     _merge(nest)
     return nest
@@ -268,25 +270,9 @@ def loads_below(n: Node) -> list[Node]:
 
 
 
-def reads(kernel: Kernel) -> list[Buffer]:
+def reads(kernel: Kernel | Contract) -> list[Buffer]:
     """Buffers that a kernel may read."""
-    found: dict[Buffer, None] = {}
-    seen: set[Expr] = set()
-    stack: list[Expr] = [kernel.expr]
-    while stack:
-        e = stack.pop()
-        if e in seen:
-            continue
-        seen.add(e)
-        if isinstance(e, Load):
-            found[e.buffer] = None
-            stack += e.indices
-        elif isinstance(e, Binary):
-            stack += (e.a, e.b)
-        elif isinstance(e, Select):
-            stack += (e.condition, e.a, e.b)
-        elif isinstance(e, Unary | Cast):
-            stack.append(e.x)
-        elif isinstance(e, Reduce):
-            stack.append(e.body)
-    return list(found)
+    if isinstance(kernel, Contract):
+        return list(dict.fromkeys(kernel.inputs))
+    return list(dict.fromkeys(e.buffer for e in subexpressions(kernel.expr)
+                              if isinstance(e, Load)))

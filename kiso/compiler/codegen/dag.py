@@ -33,7 +33,7 @@ class Node:
                  serial: int):
         self.op, self.dtype, self.args, self.extra = op, dtype, args, extra
         self.serial = serial
-        self.bounds = (-FAR, FAR)  # of integers, both ends included
+        self.bounds: tuple[int, int] = (-FAR, FAR)  # of integers, both ends included
         self.axes: frozenset[Node] = frozenset().union(*(a.axes for a in args))
 
 
@@ -126,7 +126,7 @@ class Dag:
                  "eq": (low == high == 0, low > 0 or high < 0),
                  "ne": (low > 0 or high < 0, low == high == 0)}[name]
         if any(known):
-            return self.node("const", np.dtype(bool), (), known[0])
+            return self.node("const", np.dtype(bool), (), (known[0],))
         return self.node(name, np.dtype(bool), (a, b))
 
     def load(self, buffer: Buffer, offset: Node) -> Node:

@@ -3,16 +3,16 @@
     void kernel(table, begin, end)          items begin .. end - 1 of `items`, for one thread
 
 Items are the outer axes, flattened. The inner loop is left to LLVM's vectoriser when the kernel
-has no reduction inside it, or when the reduction runs through neighbours in memory (row sums). Where
-the result runs through neighbours and the reduction does not (column sums, products of
+has no reduction inside it, or when the reduction runs through neighbours in memory (row sums).
+Where the result runs through neighbours and the reduction does not (column sums, products of
 matrices), a tile of the result is a vector value, and the reduction loops run around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, prod
+from typing import Any
 
 import numpy as np
 
@@ -186,9 +186,8 @@ class _Kernel:
             carried.append(w.widen(w.value(0, "i64"), width))
         loops = [a for a in axes if extent[a] > 1]
         if kind != "argmax":
-            axis_of_lane = self.scalar.lane.axis if width > 1 and self.scalar.lane else None
-            loads = self.below[r]
-            loops.sort(key=lambda a: -(_reach(a, loads) or (0 if axis_of_lane is None else 1 << 60)))
+            loads = self.below[r]  # neighbours in memory are the innermost loop
+            loops.sort(key=lambda a: -(_reach(a, loads) or (0 if width == 1 else 1 << 60)))
 
         def step(carried: list[Val]) -> list[Val]:
             x = self.scalar.of(body)
@@ -211,7 +210,7 @@ class _Kernel:
             return nested(loops, carried)[-1]
 
 
-def _start(kind: str, dtype: np.dtype[np.generic]) -> float | int:
+def _start(kind: str, dtype: np.dtype[Any]) -> float | int:
     """The neutral element."""
     if kind == "sum":
         return 0
@@ -223,7 +222,7 @@ def _start(kind: str, dtype: np.dtype[np.generic]) -> float | int:
     return int(info.max if kind == "min" else info.min)
 
 
-def _combine(w: Writer, kind: str, dtype: np.dtype[np.generic], a: Val, b: Val) -> Val:
+def _combine(w: Writer, kind: str, dtype: np.dtype[Any], a: Val, b: Val) -> Val:
     if dtype.kind == "b":
         return w.binary("and" if kind == "min" else "or", a, b)
     if kind == "sum":
@@ -244,7 +243,7 @@ def write_kernel(name: str, nest: Nest, slots: dict[Buffer, int], vector_bytes: 
     kernel.write(Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
     types = ", ".join(f"ptr noalias nocapture {'readonly ' if k else ''}%p{k}"
                       for k in range(len(buffers)))
-    lines = [f"define internal void @{name}.body({types}, i64 %begin, i64 %end) noinline nounwind {{",
+    lines = [f"define internal void @{name}.body({types}, i64 %begin, i64 %end) #0 {{",
              "entry:", *w.lines, "  ret void", "}",
              f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
     for k, b in enumerate(buffers):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiso.compiler.codegen.convert import convert
+from kiso.compiler.codegen.convert import convert, reads
 from kiso.compiler.codegen.kernel import Code, write_kernel
-from kiso.compiler.loops import Buffer, Program
+from kiso.compiler.loops import Buffer, Contract, Program
+from kiso.errors import GraphError
 
-__all__ = ["Module", "generate"]
+__all__ = ["Module", "Writer", "generate"]
+
+Writer = Callable[[str, Contract, dict[Buffer, int], int], Code]
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,28 @@ class Module:
     slots: dict[Buffer, int]
 
 
-def generate(program: Program, vector_bytes: int) -> Module:
-    """Write all kernels of a program for vectors of this size."""
-    nests = [convert(k) for k in program.kernels]
+def _unknown(name: str, contract: Contract, slots: dict[Buffer, int], vector_bytes: int) -> Code:
+    raise GraphError(f"{contract.op} is left to a contract kernel, but generate() got no writer.")
+
+
+def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -> Module:
+    """Write all kernels of a program for vectors of this size.
+
+    contract(name, kernel, slots, vector_bytes) writes products and convolutions.
+    """
     slots: dict[Buffer, int] = {}
-    for nest in nests:
-        for b in (*nest.buffers, nest.buffer):
+    for kernel in program.kernels:
+        for b in (*reads(kernel), kernel.buffer):
             slots.setdefault(b, len(slots))
-    codes = [write_kernel(f"k{i}", nest, slots, vector_bytes) for i, nest in enumerate(nests)]
+    codes: list[Code] = []
+    for i, kernel in enumerate(program.kernels):
+        if isinstance(kernel, Contract):
+            codes.append(contract(f"k{i}", kernel, slots, vector_bytes))
+        else:
+            codes.append(write_kernel(f"k{i}", convert(kernel), slots, vector_bytes))
     declared = {name: line for code in codes for name, line in code.declared.items()}
     calls = [f"  call void @{c.name}(ptr %table, i64 0, i64 {c.items})" for c in codes if c.items]
     main = "\n".join(["define void @main(ptr %table) nounwind {", *calls, "  ret void", "}"])
-    text = "\n".join([*(c.text for c in codes), main, *declared.values(), ""])
+    text = "\n".join([*(c.text for c in codes), main, *declared.values(),
+                      "attributes #0 = { noinline nounwind }", ""])
     return Module(text, tuple(codes), slots)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class Scalar:
         self.lane: Lane | None = None
 
     @contextmanager
-    def scope(self, known: dict[Node, Val]) -> Iterator[None]:
+    def scope(self, known: dict[Node, Val]) -> Generator[None, None, None]:
         """Values that hold inside a loop."""
         self.scopes.append(dict(known))
         try:
@@ -65,8 +65,7 @@ class Scalar:
             lanes = Val(w, f"<{steps}>", "i64", self.lane.width, True)
             return w.binary("add", self.lane.base, lanes)
         if n.op == "const":
-            number = n.extra[0] if isinstance(n.extra, tuple) else n.extra
-            return w.value(number, llvm_type(n.dtype))
+            return w.value(n.extra[0], llvm_type(n.dtype))
         if n.op == "load":
             return self._load(n)
         args = [self.of(a) for a in n.args]
@@ -158,7 +157,7 @@ class Scalar:
             return w.convert("fpext" if to == "double" else "fptrunc", x, to)
         if n.dtype.kind == "f":
             low, high = n.args[0].bounds
-            if x.ty == "i64" and -INT32 <= low and high < INT32:
+            if x.ty == "i64" and low >= -INT32 and high < INT32:
                 x = w.convert("trunc", x, "i32")  # vectors of 32-bit integers convert faster
             return w.convert("uitofp" if source.kind in "ub" else "sitofp", x, to)
         if source.kind == "f":
