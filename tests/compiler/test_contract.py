@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from kiso.compiler.contract import (
     chain,
     conv_forward,
     conv_input_gradient,
+    conv_weight_gradient,
+    conv_weight_sum,
     matmul,
     relu,
     residual,
@@ -39,12 +42,16 @@ class Compiled:
 
     engine: Any
 
-    def run(self, driver: Driver, arrays: dict[str, np.ndarray]) -> None:
+    def run(self, driver: Driver, arrays: dict[str, np.ndarray],
+            cut: Sequence[int] | None = None) -> None:
         kinds = [ctypes.c_void_p] * len(driver.pointers) + [ctypes.c_int64] * 2
         call = ctypes.CFUNCTYPE(None, *kinds)(self.engine.get_function_address(driver.name))
         scratch = np.full(driver.scratch + 16, np.nan, np.float32)
         every = arrays | {"scratch": scratch}
         pointers = [every[p].ctypes.data for p in driver.pointers]
+        if cut:
+            call(*pointers, *cut)
+            return
         half = driver.units // 2
         for ends in ((half, driver.units), (0, half)):
             call(*pointers, *ends)
@@ -160,6 +167,25 @@ def test_convolution_and_its_input_gradient(machine, conv, backward, order):
     if not plain:
         result = np.maximum(result + arrays["bias"] + arrays["residual"], 0)
     close(arrays["y"], result, 9 * conv.channels)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda m: f"{m.lanes}")
+@pytest.mark.parametrize("conv", CONVS, ids=str)
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 0, 1)], ids=str)
+def test_weight_gradient(machine, conv, order):
+    x, W, gy, expected = peer(conv)
+    library = Library(machine)
+    main = conv_weight_gradient(library, conv, least_units=3)
+    gw = np.full([W.shape[i] for i in order], np.nan, np.float32)
+    steps = elements(gw)
+    total = conv_weight_sum(library, conv, 3, (*(steps[order.index(i)] for i in range(4)),))
+    code = compiled(library)
+    parts = np.full((3, *W.shape), np.nan, np.float32)
+    for part in range(3):  # the last thread has nothing to do where there are two units
+        cut = [min(main.units, i * -(-main.units // 3)) for i in (part, part + 1)]
+        code.run(main, {"x": x, "gy": gy, "part": parts[part]}, cut)
+    code.run(total, {"parts": parts, "gw": gw})
+    close(gw, expected["gw"].transpose(order), conv.batch * conv.out[0] * conv.out[1])
 
 
 def test_a_partition_is_even_and_complete():

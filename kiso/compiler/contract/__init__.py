@@ -7,6 +7,7 @@ generation calls its function from every thread with a range of units.
 """
 
 from kiso.compiler.contract.conv import SlidingDriver, conv_forward, conv_input_gradient
+from kiso.compiler.contract.conv_weights import conv_weight_gradient, conv_weight_sum
 from kiso.compiler.contract.driver import Driver
 from kiso.compiler.contract.emit import AVX2, AVX512, NEON, Library, Machine
 from kiso.compiler.contract.matmul import Product, matmul
@@ -15,4 +16,4 @@ from kiso.compiler.contract.shape import Conv
 
 __all__ = ["AVX2", "AVX512", "NEON", "PLAIN", "Conv", "Driver", "Epilogue", "Library", "Machine",
            "Product", "SlidingDriver", "bias", "chain", "conv_forward", "conv_input_gradient",
-           "matmul", "relu", "residual"]
+           "conv_weight_gradient", "conv_weight_sum", "matmul", "relu", "residual"]

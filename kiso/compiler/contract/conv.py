@@ -15,7 +15,7 @@ from typing import Any
 
 from kiso.compiler.contract.driver import Driver, column_width
 from kiso.compiler.contract.emit import Library, partition
-from kiso.compiler.contract.halo import Window, copy_rows
+from kiso.compiler.contract.halo import Window, row_copier
 from kiso.compiler.contract.micro import PLAIN, Block, Epilogue, Loop, micro
 from kiso.compiler.contract.pack import panel_packer
 from kiso.compiler.contract.shape import Axis, Conv, Phase, backward_phases, forward_phases
@@ -139,7 +139,8 @@ class SlidingDriver:
             image, top = code.at(image, code.mul(first, self.window.row)), 0
         else:
             target = code.fn.args[-3]
-            copy_rows(code, self.window, image, target, code.add(first, top), bottom - top + 1)
+            copier = row_copier(self.library, self.window, bottom - top + 1)
+            code.call(copier, [image, target], [code.add(first, top)])
             image = target
         base = 0
         for (h, w), rows, found in zip(work.phases, counts, self.tilings, strict=True):

@@ -182,6 +182,10 @@ class Code:
         lanes = ir.Constant(ir.VectorType(I32, self.machine.lanes), [0] * self.machine.lanes)
         return self.b.shuffle_vector(one, none, lanes)
 
+    def lane(self, x: Any, i: int) -> Any:
+        """One float of a vector."""
+        return self.b.extract_element(x, ir.Constant(I32, i))
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, rounded once."""
         kind = self.library.vector

@@ -99,14 +99,14 @@ def merged(loops: Sequence[Loop]) -> list[Loop]:
     """The same reduction in fewer loops: one inside the other without a gap becomes one."""
     result: list[Loop] = []
     for loop in loops:
-        if loop.extent == 1 and len(loops) > 1:
+        if loop.extent == 1:
             continue
         outer = result[-1] if result else None
         if outer and outer.a == loop.extent * loop.a and outer.b == loop.extent * loop.b:
             result[-1] = Loop(outer.extent * loop.extent, loop.a, loop.b)
         else:
             result.append(loop)
-    return result
+    return result or [Loop(1, 0, 0)]
 
 
 def micro(library: Library, block: Block, epilogue: Epilogue = PLAIN) -> Any:
