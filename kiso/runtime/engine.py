@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from kiso.compiler.codegen import Module, generate
+from kiso.compiler.codegen import Module, generate, split_reductions
 from kiso.compiler.graph import Graph, Spec
 from kiso.compiler.loops import Buffer
 from kiso.compiler.plan import Plan, plan
@@ -31,7 +31,8 @@ class Executable:
     def __init__(self, found: Plan, to: Target | None = None):
         self.plan = found
         self.target = to or target()
-        self.module: Module = generate(found.program, self.target.vector_bytes)
+        program = split_reductions(found.program, self.target.vector_bytes)
+        self.module: Module = generate(program, self.target.vector_bytes)
         names = [code.name for code in self.module.kernels]
         self.library = Library(self.module.text, self.target, ["main", *names])
         self._main = _Main(self.library.address["main"])
@@ -39,7 +40,7 @@ class Executable:
         self._constants = {b: np.array(value, b.dtype, order="C")
                            for b, value in found.constants.items()}
         outside = {*found.inputs, *found.constants, *found.outputs}
-        self._place, self.arena_bytes = arrange(found.program, outside)
+        self._place, self.arena_bytes = arrange(program, outside)
         self._places = [(self.module.slots[b], offset) for b, offset in self._place.items()
                         if b in self.module.slots]
 

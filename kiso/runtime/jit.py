@@ -7,6 +7,7 @@ from typing import Any
 
 import llvmlite.binding
 
+from kiso.errors import ConfigError
 from kiso.runtime import cache
 from kiso.runtime.target import Target
 
@@ -73,6 +74,9 @@ class Library:
     _numbers = 0
 
     def __init__(self, text: str, target: Target, names: list[str]):
+        if not target.native:
+            raise ConfigError(f"code for {target.name} does not run here; unset KISO_TARGET to "
+                              "compute, or print the code with assembly().")
         self.text, self.target = text, target
         self.from_cache = True
 

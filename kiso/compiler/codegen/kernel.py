@@ -12,29 +12,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, prod
-from typing import Any
-
-import numpy as np
 
 from kiso.compiler.codegen.convert import Nest, coefficient, loads_below
 from kiso.compiler.codegen.dag import Node
-from kiso.compiler.codegen.ir import FAST, Val, Writer, llvm_type
+from kiso.compiler.codegen.ir import Val, Writer
+from kiso.compiler.codegen.reduction import Reduction, reach
 from kiso.compiler.codegen.scalar import Lane, Scalar
 from kiso.compiler.loops import Buffer
 
-__all__ = ["Code", "write_kernel"]
+__all__ = ["Code", "items", "write_kernel"]
 
 MANY = 64  # outer axes are flattened until there are as many items
-SUM = "reassoc " + FAST  # a sum may be regrouped, so that it becomes several partial sums
 HEAVY = {"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow"}
 
 
 @dataclass(frozen=True)
 class Code:
-    """A kernel's function: IR text, declarations, how many items it can be shared out by."""
+    """A kernel's function: IR text, declarations, how many items it can be shared out by.
+
+    The text is that of `name(table, begin, end)`; `body` is a function that it calls, @BODY in
+    both. Kernels that are alike share one.
+    """
 
     name: str
     text: str
+    body: str
     declared: dict[str, str]
     items: int
     mode: str
@@ -47,10 +49,6 @@ def _cost(loads: list[Node], axis: Node, extent: int) -> float:
         step = coefficient(x.args[0], axis)
         total += 8 if step is None or step < 0 else (0.5, 1, 2, 3, 3)[step] if step <= 4 else 8
     return total * (1 if extent >= 16 else 16 / extent)
-
-
-def _reach(axis: Node, loads: list[Node]) -> int:
-    return sum(abs(coefficient(x.args[0], axis) or 0) for x in loads)
 
 
 class _Kernel:
@@ -85,7 +83,7 @@ class _Kernel:
         for r in inside:
             loads = self.below[r]
             axes = [a for a in r.extra[1] if extent[a] > 1] or list(r.extra[1])
-            best = min(axes, key=lambda a: _reach(a, loads) or inf)
+            best = min(axes, key=lambda a: reach(a, loads) or inf)
             if _cost(loads, inner, extent[inner]) > _cost(loads, best, extent[best]) and not (
                     r.extra[0] == "argmax" and _cost(loads, inner, extent[inner]) < 8):
                 return 0
@@ -171,64 +169,13 @@ class _Kernel:
         for r in self.nest.reduces:
             needed = {a for a in r.axes if self.nest.extent[a] > 1}
             if r not in known and (bound is None or needed <= bound):
-                self.scalar.scopes[-1][r] = self._reduce(r)
-
-    def _reduce(self, r: Node) -> Val:
-        kind, axes = r.extra
-        body, place = r.args
-        w, extent = self.w, self.nest.extent
-        lane = self.scalar.lane
-        width = lane.width if lane is not None and lane.axis in r.axes else 1
-        ty = llvm_type(body.dtype)
-        start = w.widen(w.value(_start(kind, body.dtype), ty), width)
-        carried = [start]
-        if kind == "argmax":
-            carried.append(w.widen(w.value(0, "i64"), width))
-        loops = [a for a in axes if extent[a] > 1]
-        if kind != "argmax":
-            loads = self.below[r]  # neighbours in memory are the innermost loop
-            loops.sort(key=lambda a: -(_reach(a, loads) or (0 if width == 1 else 1 << 60)))
-
-        def step(carried: list[Val]) -> list[Val]:
-            x = self.scalar.of(body)
-            if kind == "argmax":
-                better = w.compare("gt", x, carried[0], body.dtype.kind in "ub")
-                return [w.select(better, x, carried[0]),
-                        w.select(better, self.scalar.of(place), carried[1])]
-            with w.flags(SUM if width == 1 else FAST):
-                return [w.widen(_combine(w, kind, body.dtype, carried[0], x), width)]
-
-        def nested(axes: list[Node], carried: list[Val]) -> list[Val]:
-            if not axes:
-                return step(carried)
-
-            def inside(i: Val, carried: list[Val]) -> list[Val]:
-                with self.scalar.scope({axes[0]: i}):
-                    return nested(axes[1:], carried)
-            return w.loop(self.number(0), self.number(extent[axes[0]]), inside, carried)
-        with self.scalar.scope({}):
-            return nested(loops, carried)[-1]
+                loops = Reduction(self.nest, self.scalar, r, self.below[r])
+                self.scalar.scopes[-1][r] = loops.write()
 
 
-def _start(kind: str, dtype: np.dtype[Any]) -> float | int:
-    """The neutral element."""
-    if kind == "sum":
-        return 0
-    if dtype.kind == "f":
-        return inf if kind == "min" else -inf
-    if dtype.kind == "b":
-        return 1 if kind == "min" else 0
-    info = np.iinfo(dtype)
-    return int(info.max if kind == "min" else info.min)
-
-
-def _combine(w: Writer, kind: str, dtype: np.dtype[Any], a: Val, b: Val) -> Val:
-    if dtype.kind == "b":
-        return w.binary("and" if kind == "min" else "or", a, b)
-    if kind == "sum":
-        return a + b
-    stem = {"f": f"{kind}imum", "u": f"u{kind}"}.get(dtype.kind, f"s{kind}")
-    return w.intrinsic(stem, a, b)
+def items(nest: Nest, vector_bytes: int) -> int:
+    """How many items the kernel of a nest has."""
+    return _Kernel(nest, {}, Writer(), vector_bytes).items
 
 
 def write_kernel(name: str, nest: Nest, slots: dict[Buffer, int], vector_bytes: int) -> Code:
@@ -238,18 +185,18 @@ def write_kernel(name: str, nest: Nest, slots: dict[Buffer, int], vector_bytes: 
     pointers = {b: Val(w, f"%p{k}", "ptr") for k, b in enumerate(buffers)}
     if prod(nest.buffer.shape) == 0:
         text = f"define void @{name}(ptr %table, i64 %begin, i64 %end) {{\n  ret void\n}}\n"
-        return Code(name, text, {}, 0, "empty")
+        return Code(name, text, "", {}, 0, "empty")
     kernel = _Kernel(nest, pointers, w, vector_bytes)
     kernel.write(Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
     types = ", ".join(f"ptr noalias nocapture {'readonly ' if k else ''}%p{k}"
                       for k in range(len(buffers)))
-    lines = [f"define internal void @{name}.body({types}, i64 %begin, i64 %end) #0 {{",
-             "entry:", *w.lines, "  ret void", "}",
-             f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
+    body = "\n".join([f"define internal void @BODY({types}, i64 %begin, i64 %end) #0 {{",
+                      "entry:", *w.lines, "  ret void", "}", ""])
+    lines = [f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
     for k, b in enumerate(buffers):
         lines += [f"  %a{k} = getelementptr ptr, ptr %table, i64 {slots[b]}",
                   f"  %p{k} = load ptr, ptr %a{k}"]
     given = ", ".join(f"ptr %p{k}" for k in range(len(buffers)))
-    lines += [f"  call void @{name}.body({given}, i64 %begin, i64 %end)", "  ret void", "}", ""]
+    lines += [f"  call void @BODY({given}, i64 %begin, i64 %end)", "  ret void", "}", ""]
     mode = f"tile {kernel.tile}" if kernel.tile else "loop"
-    return Code(name, "\n".join(lines), w.declared, kernel.items, mode)
+    return Code(name, "\n".join(lines), body, w.declared, kernel.items, mode)

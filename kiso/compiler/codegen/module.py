@@ -49,6 +49,10 @@ def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -
     declared = {name: line for code in codes for name, line in code.declared.items()}
     calls = [f"  call void @{c.name}(ptr %table, i64 0, i64 {c.items})" for c in codes if c.items]
     main = "\n".join(["define void @main(ptr %table) nounwind {", *calls, "  ret void", "}"])
-    text = "\n".join([*(c.text for c in codes), main, *declared.values(),
+    bodies: dict[str, str] = {}
+    functions = [c.text.replace("@BODY", "@" + bodies.setdefault(c.body, f"body{len(bodies)}"))
+                 for c in codes]
+    written = [body.replace("@BODY", "@" + name) for body, name in bodies.items()]
+    text = "\n".join([*written, *functions, main, *declared.values(),
                       "attributes #0 = { noinline nounwind }", ""])
     return Module(text, tuple(codes), slots)

@@ -1,0 +1,116 @@
+"""Large reductions to few results, in two steps, so that threads can share them.
+
+    y[c] = sum(n, h, w) x[n, c, h, w]     becomes
+    p[b, c] = sum(n', h, w) x[b * size + n', c, h, w],   y[c] = sum(b) p[b, c]
+
+The number of parts depends on the shapes only: the result has the same bits for any number of
+threads.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from kiso.compiler.codegen.convert import convert
+from kiso.compiler.codegen.kernel import items
+from kiso.compiler.loops import (
+    Axis,
+    Binary,
+    Buffer,
+    Cast,
+    Contract,
+    Expr,
+    Index,
+    Kernel,
+    Load,
+    Program,
+    Reduce,
+    Select,
+    Unary,
+    binary,
+    select,
+    subexpressions,
+)
+
+__all__ = ["split_reductions"]
+
+WORTH = 1 << 15  # terms in all, from which on a reduction is split
+FEW = 8  # items of a kernel that need no splitting
+PARTS = 64
+
+
+def split_reductions(program: Program, vector_bytes: int) -> Program:
+    """The program with large reductions to few results in two steps."""
+    result = Program()
+    for kernel in program.kernels:
+        result.kernels += [kernel] if isinstance(kernel, Contract) else _split(kernel, vector_bytes)
+    return result
+
+
+def replace(e: Expr, known: dict[Expr, Expr], index: dict[Axis, Expr]) -> Expr:
+    """The expression with other parts and other index values."""
+    if e in known:
+        return known[e]
+
+    def of(x: Expr) -> Expr:
+        return replace(x, known, index)
+    made: Expr = e
+    if isinstance(e, Index):
+        made = index.get(e.axis, e)
+    elif isinstance(e, Load):
+        made = Load(e.buffer, [of(i) for i in e.indices])
+    elif isinstance(e, Select):
+        made = select(of(e.condition), of(e.a), of(e.b))
+    elif isinstance(e, Binary):
+        made = binary(e.name, of(e.a), of(e.b))
+    elif isinstance(e, Unary):
+        made = Unary(e.name, of(e.x))
+    elif isinstance(e, Cast):
+        made = Cast(of(e.x), e.dtype)
+    elif isinstance(e, Reduce):
+        made = Reduce(e.kind, e.axes, of(e.body))
+    known[e] = made
+    return made
+
+
+def _parts(n: int) -> int:
+    return max((k for k in range(1, min(n, PARTS) + 1) if n % k == 0), default=1)
+
+
+def _split(kernel: Kernel, vector_bytes: int) -> list[Kernel]:
+    made: list[Kernel] = []
+    known: dict[Expr, Expr] = {}
+    for r in subexpressions(kernel.expr):
+        if not isinstance(r, Reduce) or r.kind == "argmax":
+            continue
+        terms = prod(a.extent for a in r.axes)
+        results = prod(kernel.buffer.shape)
+        largest = max(r.axes, key=lambda a: _parts(a.extent), default=None)
+        first = r.axes[0] if r.axes and _parts(r.axes[0].extent) >= 16 else largest
+        if first is None or terms * results < WORTH or terms < 256:
+            continue
+        count = _parts(first.extent)
+        if count < 4 or items(convert(kernel), vector_bytes) >= FEW:
+            continue
+        step = _partial(kernel, r, first, count)
+        made.append(step)
+        b = Axis(count)
+        known[r] = Reduce(r.kind, (b,), Load(step.buffer, (Index(b), *map(Index, kernel.axes))))
+    if not made:
+        return [kernel]
+    return [*made, Kernel(kernel.buffer, kernel.axes, replace(kernel.expr, known, {}), kernel.name)]
+
+
+def _partial(kernel: Kernel, r: Reduce, axis: Axis, count: int) -> Kernel:
+    """p[b, ...]: the reduction over the part b of one axis."""
+    size = axis.extent // count
+    b, rest = Axis(count), Axis(size)
+    own = [Axis(a.extent) for a in kernel.axes]
+    index: dict[Axis, Expr] = {a: Index(o) for a, o in zip(kernel.axes, own, strict=True)}
+    index[axis] = Index(b) * size + Index(rest)
+    body = replace(r.body, {}, index)
+    axes = tuple(rest if a is axis else a for a in r.axes)
+    shape = (count, *kernel.buffer.shape)
+    order = (0, *(k + 1 for k in kernel.buffer.order))
+    buffer = Buffer(shape, r.dtype, order, f"{kernel.name} in parts")
+    return Kernel(buffer, (b, *own), Reduce(r.kind, axes, body), buffer.name)
