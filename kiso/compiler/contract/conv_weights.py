@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kiso.compiler.contract.driver import Driver, column_width
+from kiso.compiler.contract.driver import Driver, column_width, rounded
 from kiso.compiler.contract.emit import Group, Library, partition
 from kiso.compiler.contract.halo import Window, row_copier, zero_fill
 from kiso.compiler.contract.micro import Block, Loop, micro
@@ -99,8 +99,8 @@ class _Writer:
         self.slices = (Group(0, 1, self.inner),) if self.few else self.tiles  # channels copied
         self.columns = ((width - 1) * conv.stride[1] + (conv.kernel[1] - 1) * conv.dilation[1] + 1)
         self.code = library.function(name, ("x", "gy", "part", "scratch"), ("begin", "end"))
-        self.copied = self.samples[0].size * self._height(self.rows[0].size) * \
-            self.columns * self.inner + 16
+        self.copied = rounded(self.samples[0].size * self._height(self.rows[0].size) *
+                              self.columns * self.inner)
         self.scratch = self.copied + pixels * self.wholes
 
     def _height(self, rows: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kiso.compiler.contract.emit import Code, Group
 
-__all__ = ["Driver", "column_width", "phases_of_sum"]
+__all__ = ["Driver", "column_width", "phases_of_sum", "rounded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,11 @@ class Driver:
     def name(self) -> str:
         """The function's name in the module."""
         return str(self.function.name)
+
+
+def rounded(floats: int) -> int:
+    """So many floats, and on to the end of a cache line (64 bytes)."""
+    return -(-floats // 16) * 16
 
 
 def column_width(columns: int, start: int, vectors: int, lanes: int) -> int:

@@ -168,6 +168,13 @@ class Code:
         store = self.library.intrinsic(name, ir.VoidType(), kinds)
         self.b.call(store, [x, address, ir.Constant(I32, 4), mask])
 
+    def prefetch(self, pointer: Any, offset: Any) -> None:
+        """Ask for a cache line; the address need not be valid."""
+        name = "llvm.prefetch.p0"
+        fetch = self.library.intrinsic(name, ir.VoidType(), [PTR, I32, I32, I32])
+        kinds = [ir.Constant(I32, n) for n in (0, 2, 1)]  # to read, into the second level, data
+        self.b.call(fetch, [self.at(pointer, offset), *kinds])
+
     def scalar(self, pointer: Any, offset: Any) -> Any:
         """One float."""
         return self.b.load(self.at(pointer, offset), align=4, typ=F32)

@@ -6,8 +6,8 @@
 
 All arrays are row-major. The sum over K is cut into blocks that fit the caches; blocks after the
 first go on from what C holds. For each block a panel of B (one micro-kernel wide) stays in the
-cache while all rows of A pass by; it is packed into scratch where its rows would lie far apart in
-memory or B is transposed. A transposed A is packed in the same way, rows of a block side by side.
+cache while all rows of A pass by; it is packed into scratch (whole cache lines without gaps) where
+there are enough rows to pay for it or B is transposed. A transposed A is packed in the same way, rows of a block side by side.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kiso.compiler.contract.driver import Driver, column_width, phases_of_sum
+from kiso.compiler.contract.driver import Driver, column_width, phases_of_sum, rounded
 from kiso.compiler.contract.emit import Group, Library, partition
-from kiso.compiler.contract.micro import PLAIN, Block, Epilogue, Loop, micro
+from kiso.compiler.contract.micro import PLAIN, UNROLL, Ahead, Block, Epilogue, Loop, micro
 from kiso.compiler.contract.pack import panel_packer, row_packer
 from kiso.compiler.contract.tiles import Tiling, tiling
 
@@ -25,7 +25,9 @@ __all__ = ["Product", "matmul"]
 
 _STEPS = 384           # of K in a block: a panel of 2 vectors and 16 lanes takes 48 KiB
 _PACKED_A = 64 * 1024  # floats of A packed at a time
-_FAR = 512             # floats between rows of B from which on packing pays
+_LARGE = 1 << 18       # floats of B that do not stay in the second-level cache
+_QUARTERS = UNROLL     # a kernel fetches the part of the next panel for which it has rounds
+_REUSED = 24           # rows of A from which on packing B pays
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ def matmul(library: Library, product: Product, epilogue: Epilogue = PLAIN,
     return _Writer(library, product, epilogue, name).write()
 
 
+def _blocks(depth: int) -> tuple[Group, ...]:
+    """Cut K into even blocks of whole cache lines, with a shorter one at the end."""
+    size = rounded(-(-depth // -(-depth // _STEPS)))
+    groups = (Group(0, depth // size, size), Group(depth // size * size, 1, depth % size))
+    return tuple(g for g in groups if g.count and g.size)
+
+
 class _Writer:
     def __init__(self, library: Library, product: Product, epilogue: Epilogue, name: str):
         assert product.split in ("rows", "columns"), product.split
@@ -59,7 +68,7 @@ class _Writer:
         vectors = -(-product.columns // self.lanes)
         self.by_rows = product.split == "rows"
         limit = product.unit or (product.rows if self.by_rows else product.columns)
-        self.blocks = partition(product.depth, _STEPS)
+        self.blocks = _blocks(product.depth)
         self.steps = self.blocks[0].size
         if self.by_rows:
             self.groups = partition(product.rows, limit)
@@ -68,7 +77,9 @@ class _Writer:
         self.largest = self.groups[0].size if self.by_rows else product.rows
         self.at_once = max(32, _PACKED_A // self.steps)  # rows of a packed A
         self.pack_a = product.transpose_a
-        self.pack_b = product.transpose_b or (product.columns >= _FAR and self.largest > 32)
+        self.packed_a = (rounded(min(self.at_once, self.largest) * self.steps)
+                         if self.pack_a else 0)
+        self.pack_b = product.transpose_b or self.largest >= _REUSED
         self.pointers = ("a", "b", "c", *epilogue.pointers, "scratch")
         self.code = library.function(name, self.pointers, ("begin", "end"))
 
@@ -84,9 +95,8 @@ class _Writer:
         self.code.units(self.groups, begin, end, unit)
         self.code.finish()
         panel = 4 * self.lanes * self.steps if self.pack_b else 0
-        rows = min(self.at_once, self.largest) * self.steps + self.lanes if self.pack_a else 0
         units = sum(g.count for g in self.groups)
-        return Driver(self.code.fn, self.pointers, units, panel + rows)
+        return Driver(self.code.fn, self.pointers, units, self.packed_a + panel)
 
     def _body(self, row: Any, rows: int, vector: Any, vectors: int) -> None:
         """C[row.., vectors..] for `rows` rows and `vectors` vectors of columns."""
@@ -112,7 +122,7 @@ class _Writer:
 
     def _pack_a(self, found: Tiling, row: Any, rows: int, k: Any, steps: int) -> None:
         """scratch[tile][k][row in tile] from A (K, M)."""
-        code, (a, *_), stride = self.code, self.code.fn.args, self.product.rows
+        code, a, stride = self.code, self.code.fn.args[0], self.product.rows
         target = code.fn.args[-3]
 
         def tile(r: Any, size: int) -> None:
@@ -146,17 +156,20 @@ class _Writer:
         """One panel of B, packed if need be, and the micro-kernels over all rows."""
         code, p = self.code, self.product
         a, b, c, *extra = code.fn.args[:-3]
+        tiles = self._row_groups(found, now.rows, vectors)
         scratch = code.fn.args[-3]
         column = code.mul(vector, self.lanes)
         k_stride, n_stride = (1, p.depth) if p.transpose_b else (p.columns, 1)
         origin = code.at(b, code.add(code.mul(now.k, k_stride),
                                      code.mul(column, n_stride)))
+        following_panel = code.at(origin, vectors * self.lanes * n_stride)
         if self.pack_b:
-            skip = (min(self.at_once, self.largest) * self.steps + self.lanes) * self.pack_a
-            target = code.at(scratch, skip)
+            target = code.at(scratch, self.packed_a)
             packer = panel_packer(self.library, now.steps, width, k_stride, n_stride)
             code.call(packer, [origin, target])
             origin, k_stride = target, vectors * self.lanes
+
+        ahead, share = self._ahead(vectors, now.steps)
 
         def tile(r: Any, size: int) -> None:
             if self.pack_a:
@@ -166,11 +179,30 @@ class _Writer:
                 source, a_row, a_step = code.at(a, code.add(row, now.k)), p.depth, 1
             spec = Block(tuple(i * a_row for i in range(size)),
                          tuple(i * p.columns for i in range(size)), width,
-                         (Loop(now.steps, a_step, k_stride),), self.pack_b, now.load, now.last)
+                         (Loop(now.steps, a_step, k_stride),), self.pack_b, now.load, now.last,
+                         ahead)
+            following: list[Any] = []
+            if ahead:
+                quarter = code.b.urem(code.b.udiv(code.value(r), code.value(tiles[-1].size)),
+                                      code.value(_QUARTERS))
+                following = [code.at(following_panel, code.mul(quarter, share))]
             offset = code.add(code.mul(code.add(now.row, r), p.columns), column)
             code.call(micro(self.library, spec, self.epilogue),
-                      [source, origin, c, *(extra if now.last else ())], [offset, column])
-        code.each(self._row_groups(found, now.rows, vectors), tile)
+                      [source, origin, c, *following, *(extra if now.last else ())],
+                      [offset, column])
+        code.each(tiles, tile)
+
+    def _ahead(self, vectors: int, steps: int) -> tuple[Ahead | None, int]:
+        """What kernels fetch for the next panel of a large B, which then comes from memory as fast
+        as it is needed; each fetches a quarter. Gives also the distance of the quarters."""
+        p = self.product
+        if not self.pack_b or p.columns * p.depth < _LARGE:
+            return None, 0
+        if p.transpose_b:
+            rows = vectors * self.lanes // _QUARTERS
+            return Ahead(rows, p.depth, UNROLL), rows * p.depth
+        lines = -(-vectors * self.lanes // 16)
+        return Ahead(lines, 16, p.columns), steps // _QUARTERS * p.columns
 
 
 @dataclass(frozen=True)

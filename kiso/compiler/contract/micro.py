@@ -18,8 +18,10 @@ from typing import Any
 
 from kiso.compiler.contract.emit import Code, Library
 
-__all__ = ["PLAIN", "Block", "Epilogue", "Loop", "Spot", "bias", "chain", "micro", "relu",
+__all__ = ["PLAIN", "UNROLL", "Ahead", "Block", "Epilogue", "Loop", "Spot", "bias", "chain", "micro", "relu",
            "residual"]
+
+UNROLL = 4  # steps of the innermost loop in a round
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,16 @@ class Loop:
     extent: int
     a: int
     b: int
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What the next kernels will read is fetched into the cache on the way: in each round of the
+    innermost loop `lines` places, `gap` apart, then on by `step` (in floats)."""
+
+    lines: int
+    gap: int
+    step: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Block:
     padded: bool = True     # B may be read up to the full vector
     load: bool = False      # start from C instead of 0
     final: bool = True      # apply the epilogue
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True)
@@ -110,8 +123,9 @@ def merged(loops: Sequence[Loop]) -> list[Loop]:
 
 
 def micro(library: Library, block: Block, epilogue: Epilogue = PLAIN) -> Any:
-    """The function (a, b, c, epilogue's pointers..., offset, column) of a micro-kernel: `offset` is
-    that of its first result in C, `column` the number of its first column."""
+    """The function (a, b, c, next, epilogue's pointers..., offset, column) of a micro-kernel:
+    `offset` is that of its first result in C, `column` the number of its first column; `next` is
+    there only with `ahead`."""
     key = ("micro", block, epilogue if block.final else PLAIN)
     if key not in library.made:
         library.made[key] = _Writer(library, block, key[2]).write()
@@ -126,12 +140,15 @@ class _Writer:
         left = range(block.width, 0, -lanes)
         self.lanes = [min(lanes, w) for w in left]  # real lanes of each vector
         name = f"micro_{len(block.a_rows)}x{len(self.lanes)}"
-        self.code = library.function(name, ("a", "b", "c", *epilogue.pointers),
+        following = ("next",) if block.ahead else ()
+        self.code = library.function(name, ("a", "b", "c", *following, *epilogue.pointers),
                                      ("offset", "column"), internal=True)
 
     def write(self) -> Any:
         code, block = self.code, self.block
         a, b, c, *extra, offset, column = code.fn.args
+        if block.ahead:
+            self.following, *extra = extra
         step = code.machine.lanes
         places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
         if block.load:
@@ -161,14 +178,18 @@ class _Writer:
 
     def _inner(self, loop: Loop, a: Any, b: Any, sums: list[Any]) -> list[Any]:
         """The innermost loop, unrolled: wholly if short, else by four."""
-        unroll = loop.extent if loop.extent <= 8 else 4
+        code = self.code
+        unroll = loop.extent if loop.extent <= 8 else UNROLL
+        ahead = self.block.ahead
 
-        def body(_: Any, a: Any, b: Any, *sums: Any) -> list[Any]:
+        def body(i: Any, a: Any, b: Any, *sums: Any) -> list[Any]:
             now = list(sums)
+            for line in range(ahead.lines if ahead else 0):
+                place = code.add(code.mul(i, ahead.step), line * ahead.gap) if ahead else 0
+                code.prefetch(self.following, place)
             for u in range(unroll):
                 now = self._step(a, b, u * loop.a, u * loop.b, now)
             return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), *now]
-        code = self.code
         state = code.loop(0, loop.extent // unroll, body, [a, b, *sums])
         for u in range(loop.extent % unroll):
             state[2:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[2:])

@@ -1,0 +1,181 @@
+"""From a contract in a plan to steps that threads can share: packing, the product, summing up.
+
+    product                 one step
+    convolution, gradient   pack the weights; slide over the image
+    weight gradient         PARTS sums over ranges of samples, each by one thread; add them in order
+
+The number of parts is fixed, so the result has the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kiso import ops
+from kiso.compiler.contract.conv import conv_forward, conv_input_gradient
+from kiso.compiler.contract.conv_weights import conv_weight_gradient, conv_weight_sum
+from kiso.compiler.contract.driver import Driver
+from kiso.compiler.contract.emit import Library, Machine
+from kiso.compiler.contract.matmul import Product, matmul
+from kiso.compiler.contract.shape import Conv
+from kiso.compiler.loops import Buffer, Contract, Program
+
+__all__ = ["Expansion", "Step", "expand"]
+
+PARTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Step(Contract):
+    """A call of a driver. `arguments` stand for its pointers (None: the thread's scratch memory).
+
+    With `parts`, an item is one of so many equal shares of the units, and the argument `own` is
+    cut into as many pieces of `piece` floats.
+    """
+
+    driver: Driver = field(kw_only=True)
+    arguments: tuple[Buffer | None, ...] = field(kw_only=True)
+    scratch: Buffer = field(kw_only=True)
+    parts: int = field(default=0, kw_only=True)
+    own: Buffer | None = field(default=None, kw_only=True)
+    piece: int = field(default=0, kw_only=True)
+
+    @property
+    def items(self) -> int:
+        """How many items threads can share."""
+        return self.parts or self.driver.units
+
+    def text(self, name: str, slots: dict[Buffer, int]) -> str:
+        """The function `name(table, begin, end)`."""
+        pointers: list[str] = []
+        lines: list[str] = []
+        for i, argument in enumerate(self.arguments):
+            slot = slots[argument or self.scratch]
+            lines += [f"  %s{i} = getelementptr ptr, ptr %table, i64 {slot}",
+                      f"  %p{i} = load ptr, ptr %s{i}"]
+            pointers.append(f"ptr %p{i}")
+        head = f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"
+        if not self.parts:
+            call = f"  call void @{self.driver.name}({', '.join(pointers)}, i64 %begin, i64 %end)"
+            return "\n".join([head, *lines, call, "  ret void", "}"])
+        at = self.arguments.index(self.own)
+        pointers[at] = "ptr %piece"
+        units, parts = self.driver.units, self.parts
+        return "\n".join([
+            head, "entry:", *lines, "  br label %test", "test:",
+            "  %i = phi i64 [%begin, %entry], [%next, %body]",
+            "  %more = icmp slt i64 %i, %end", "  br i1 %more, label %body, label %done", "body:",
+            "  %next = add i64 %i, 1",
+            f"  %low0 = mul i64 %i, {units}", f"  %low = udiv i64 %low0, {parts}",
+            f"  %high0 = mul i64 %next, {units}", f"  %high = udiv i64 %high0, {parts}",
+            f"  %off = mul i64 %i, {self.piece}",
+            f"  %piece = getelementptr float, ptr %p{at}, i64 %off",
+            f"  call void @{self.driver.name}({', '.join(pointers)}, i64 %low, i64 %high)",
+            "  br label %test", "done:", "  ret void", "}"])
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """A program whose contracts are steps, the library of their code, scratch for each thread."""
+
+    program: Program
+    library: Library
+    scratch: Buffer
+    floats: int
+
+
+def expand(program: Program, machine: Machine) -> Expansion:
+    """Replace every contract by its steps."""
+    made = _Expander(Library(machine))
+    for kernel in program.kernels:
+        if isinstance(kernel, Contract):
+            made.contract(kernel)
+        else:
+            made.program.kernels.append(kernel)
+    return Expansion(made.program, made.library, made.scratch, made.floats)
+
+
+class _Expander:
+    def __init__(self, library: Library):
+        self.library = library
+        self.program = Program()
+        self.scratch = Buffer((1,), np.dtype(np.float32), (0,), "scratch")
+        self.floats = 0
+        self.count = 0
+
+    def contract(self, contract: Contract) -> None:
+        """Append the steps of one contract."""
+        self.count += 1
+        if isinstance(contract.op, ops.MatMul):
+            self.product(contract)
+        elif isinstance(contract.op, ops.ConvWeightGrad):
+            self.weights(contract)
+        else:
+            self.slide(contract)
+
+    def step(self, contract: Contract, driver: Driver, given: Sequence[Buffer], into: Buffer,
+             **more: Any) -> None:
+        """One call: the driver's pointers are the given buffers, `into`, then scratch if any."""
+        every: list[Buffer | None] = [*given, into]
+        every += [None] * (len(driver.pointers) - len(every))
+        self.floats = max(self.floats, driver.scratch)
+        self.program.kernels.append(Step(
+            contract.op, (*given, self.scratch), (), into, contract.name, driver=driver,
+            arguments=tuple(every), scratch=self.scratch, **more))
+
+    def floats_buffer(self, count: int, name: str) -> Buffer:
+        """Memory between two steps."""
+        return Buffer((count,), np.dtype(np.float32), (0,), name)
+
+    def product(self, contract: Contract) -> None:
+        """C = op(A) op(B), shared by rows or columns, whichever are more."""
+        rows, columns = contract.buffer.shape
+        depth = contract.inputs[0].shape[0 if contract.turned[0] else 1]
+        split, extent = ("rows", rows) if rows >= columns else ("columns", columns)
+        driver = matmul(self.library, Product(
+            rows, columns, depth, *contract.turned, split=split, unit=-(-extent // 4)),
+            name=f"c{self.count}")
+        self.step(contract, driver, contract.inputs, contract.buffer)
+
+    def slide(self, contract: Contract) -> None:
+        """A convolution or the gradient of its input."""
+        backward = isinstance(contract.op, ops.ConvInputGrad)
+        images, W = contract.inputs
+        x, y = (contract.buffer, images) if backward else (images, contract.buffer)
+        conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
+        make = conv_input_gradient if backward else conv_forward
+        found = make(self.library, conv, name=f"c{self.count}")
+        packer = found.packer(taps_first(W), backward)
+        packed = self.floats_buffer(found.packed_size, "packed")
+        self.step(contract, packer, (W,), packed)
+        self.step(contract, found.main, (images, packed), contract.buffer)
+
+    def weights(self, contract: Contract) -> None:
+        """The gradient of the weights: partial sums, then their sum."""
+        x, gy = contract.inputs
+        W = contract.buffer
+        conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
+        driver = conv_weight_gradient(self.library, conv, PARTS, name=f"c{self.count}")
+        size = int(np.prod(W.shape))
+        parts = self.floats_buffer(PARTS * size, "parts")
+        self.step(contract, driver, (x, gy), parts, parts=PARTS, own=parts, piece=size)
+        total = conv_weight_sum(self.library, conv, PARTS, taps_first(W), f"c{self.count}_sum")
+        self.step(contract, total, (parts,), W)
+
+
+def taps_first(W: Buffer) -> tuple[int, int, int, int]:
+    """Strides of weights (O, C, KH, KW) in the order tap row, tap column, channel, output."""
+    o, c, k, l = W.strides
+    return k, l, c, o
+
+
+def numbers(op: Any, x: Sequence[int], y: Sequence[int], kernel: tuple[int, int]) -> Conv:
+    """The convolution of these shapes; padding is the same on both sides of an axis."""
+    batch, channels, height, width = x
+    (top, _), (left, _) = op.padding
+    return Conv(batch, height, width, channels, y[1], kernel, op.stride, (top, left),
+                op.dilation, op.groups)
