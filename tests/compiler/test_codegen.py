@@ -31,7 +31,7 @@ from kiso.compiler.loops import (
 from kiso.compiler.lower import RULES
 from kiso.compiler.plan import Plan, plan
 from kiso.ops import REGISTRY
-from kiso.runtime import Executable, assembly, compile_graph, optimised, target
+from kiso.runtime import Executable, assembly, optimised, target
 from kiso.runtime.target import Target
 
 CASES = [pytest.param(cls, i, id=f"{name}-{sample!r}") for name, cls in sorted(REGISTRY.items())
@@ -58,12 +58,17 @@ def reachable() -> tuple[str, ...]:
 
 
 def modes(f: Any, *xs: Any) -> list[str]:
-    return [code.mode for code in compile_graph(trace(f, *xs).graph).module.kernels]
+    return [code.mode for code in compiled(f, *xs).module.kernels]
+
+
+def compiled(f: Any, *xs: Any) -> Executable:
+    """Without contract kernels, which have tests of their own."""
+    return Executable(plan(trace(f, *xs).graph))
 
 
 def check(f: Any, *xs: Any, rtol: float = 2e-5) -> None:
     expected = f(*xs)
-    found = compile_graph(trace(f, *xs).graph)(*xs)
+    found = compiled(f, *xs)(*xs)
     expected = expected if isinstance(expected, tuple | list) else (expected,)
     for y, z in zip(expected, found, strict=True):
         assert (y.dtype, y.shape) == (z.dtype, z.shape)
@@ -126,11 +131,14 @@ def test_memory_order_of_the_result(order: list[int], other: int) -> None:
     """Channels last is an order of a buffer, not of a rule."""
     x = normal(3, 5, 6, 7)
     program = Program()
-    source = Buffer(x.shape, x.dtype, (0, 2, 3, 1) if other else (0, 1, 2, 3))
-    into = Buffer(x.shape, x.dtype, tuple(order))
-    program.store(Fn(x.shape, x.dtype, lambda *i: Load(source, i) * 2.0), into=into)
+    source, into = program.buffer(x.shape, x.dtype), program.buffer(x.shape, x.dtype)
+    last = Buffer(x.shape, x.dtype, (0, 2, 3, 1) if other else (0, 1, 2, 3))
+    middle = Buffer(x.shape, x.dtype, tuple(order))
+    value = Fn.of(source)
+    for buffer in (last, middle, into):
+        value = program.store(Fn(x.shape, x.dtype, lambda *i, v=value: v.at(*i) * 2.0), into=buffer)
     y, = Executable(Plan(program, (source,), {}, (into,)))(x)
-    np.testing.assert_array_equal(y, x * 2)
+    np.testing.assert_array_equal(y, x * 8)
 
 
 def test_empty_arrays() -> None:
@@ -197,7 +205,7 @@ def test_nan_is_not_lost() -> None:
     x = normal(100)
     x[17] = np.nan
     for f in (ops.relu, ops.exp, ops.tanh, ops.log, lambda x: x.sum(), lambda x: x.max()):
-        y, = compile_graph(trace(f, x).graph)(x)
+        y, = compiled(f, x)(x)
         assert np.isnan(y).any()
 
 
@@ -206,12 +214,13 @@ def test_kernels_may_be_run_in_parts() -> None:
 
     for f, x in ((ops.exp, normal(1000)), (lambda x: x.sum(axis=0), normal(50, 1001)),
                  (lambda x: ops.softmax(x, axis=1), normal(37, 53))):
-        run = compile_graph(trace(f, x).graph)
-        pointers, (y,), keep = run.table((x,))
+        run = compiled(f, x)
+        space, (y,), keep = run.bind((x,))
+        table = ctypes.addressof(space.tables[0])
         for code, part in zip(run.module.kernels, run.parts, strict=True):
             middle = code.items // 3
-            part(ctypes.addressof(pointers), middle, code.items)
-            part(ctypes.addressof(pointers), 0, middle)
+            part(table, middle, code.items)
+            part(table, 0, middle)
         del keep
         np.testing.assert_array_equal(y, run(x)[0])
 
@@ -220,11 +229,35 @@ def test_elementwise_loops_are_vectors() -> None:
     x = normal(1000)
     lanes = target().vector_bytes // 4
     for f in (lambda x: x * x + 1, ops.exp, ops.tanh, ops.log, ops.erf):
-        text = compile_graph(trace(f, x).graph).module.text
+        text = compiled(f, x).module.text
         assert f"<{lanes} x float>" in optimised(text, target())
 
 
 def test_code_for_arm_is_assembled() -> None:
-    text = compile_graph(trace(lambda x: ops.softmax(x, axis=1), normal(8, 64)).graph).module.text
+    text = compiled(lambda x: ops.softmax(x, axis=1), normal(8, 64)).module.text
     arm = Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, False)
     assert "fmla" in assembly(text, arm)
+
+
+def test_padding_is_decided_by_sections() -> None:
+    x = normal(3, 4, 20, 20)
+    pads = ((0, 0), (0, 0), (1, 2), (3, 0))
+    check(lambda x: ops.pad(x, pads) * 2 + 1, x)
+    check(lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0), (2, 2))), x)
+    program = plan(trace(lambda x: ops.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), x).graph)
+    assert "gather" not in optimised(generate(program.program, 64).text, target())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 40), st.integers(0, 5), st.integers(0, 5))
+def test_padding_of_any_width(rows: int, n: int, before: int, after: int) -> None:
+    check(lambda x: ops.pad(x, ((0, 0), (before, after))), normal(rows, n))
+    check(lambda x: ops.pad(x, ((1, 0), (before, after), (2, 2))), normal(rows, n, 17))
+
+
+def test_large_sums_are_precise_and_shared_out() -> None:
+    x = np.random.default_rng(0).random((64, 5000, 3)).astype(np.float32)
+    for axis in (None, (0, 1), 1):
+        run = compiled(lambda x, axis=axis: x.sum(axis=axis), x)
+        np.testing.assert_allclose(run(x)[0], x.astype(np.float64).sum(axis=axis), rtol=1e-6)
+        assert run.module.kernels[0].items >= 8

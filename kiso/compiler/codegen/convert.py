@@ -8,6 +8,7 @@ as one (i * n + j, j < n) are merged again, so that the inner loop is long.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -31,7 +32,7 @@ from kiso.compiler.loops import (
     subexpressions,
 )
 
-__all__ = ["Nest", "coefficient", "convert", "loads_below", "reads"]
+__all__ = ["Nest", "coefficient", "convert", "loads_below", "reads", "sections"]
 
 BOOL = np.dtype(bool)
 
@@ -56,11 +57,13 @@ class Nest:
 
 
 Splits = dict[str, tuple[int, ...]]
+Limit = tuple[str, int, int]  # name of an axis, begin, end
 
 
 class _Converter:
-    def __init__(self, splits: Splits):
+    def __init__(self, splits: Splits, limit: Limit | None):
         self.dag = Dag()
+        self.limit = limit
         self.splits = splits
         self.index: dict[Axis, Node] = {}
         self.done: dict[Expr, Node] = {}
@@ -73,6 +76,8 @@ class _Converter:
         for k in range(len(cuts) - 1):
             step = cuts[k + 1]
             loops.append(self.dag.axis(f"{name}.{k}" if len(cuts) > 2 else name, cuts[k] // step))
+            if self.limit is not None and self.limit[0] == loops[-1].extra[0]:
+                loops[-1].bounds = (self.limit[1], self.limit[2] - 1)
             total = self.dag.add(total, loops[-1], step)
         self.index[axis] = total
         return loops
@@ -193,11 +198,11 @@ def _chain(steps: set[int]) -> tuple[int, ...]:
     return tuple(chain)
 
 
-def convert(kernel: Kernel) -> Nest:
-    """Loops and Dag of a kernel."""
+def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
+    """Loops and Dag of a kernel; `limit` holds one axis to a part of its range."""
     splits: Splits = {}
     while True:
-        converter = _Converter(splits)
+        converter = _Converter(splits, limit)
         loops = [converter.axis(a, f"o{k}") for k, a in enumerate(kernel.axes)]
         index = [converter.index[a] for a in kernel.axes]
         result = converter.of(kernel.expr)
@@ -215,7 +220,8 @@ def convert(kernel: Kernel) -> Nest:
     reduces = [n for n in nodes if n.op == "reduce"]
     buffers: list[Buffer] = list(dict.fromkeys(n.extra for n in nodes if n.op == "load"))
     nest = Nest(kernel.buffer, axes, extent, offset, result, reduces, nodes, buffers)
-    _merge(nest)
+    if limit is None:  # sections of a kernel have the same loops
+        _merge(nest)
     return nest
 
 
@@ -250,6 +256,42 @@ def _merge(nest: Nest) -> None:
                 nest.extent[outer] = 1
                 del live[k]
             k -= 1
+
+
+def sections(kernel: Kernel) -> list[Nest]:
+    """The kernel, or several that each do a part of the inner axis in which padding is decided.
+
+    Where a comparison or a clamp depends on the inner axis alone, it changes at one place only:
+    in the parts before and behind this place nothing is left to compare, and loads stand side by
+    side.
+    """
+    nest = convert(kernel)
+    inner = next((a for a in reversed(nest.axes) if nest.extent[a] > 1), None)
+    if inner is None or nest.reduces or nest.extent[inner] != inner.extra[1]:
+        return [nest]
+    n = nest.extent[inner]
+    cuts = {0, n}
+    for x in nest.nodes:
+        if x.op in (*COMPARE, "max", "min") and x.args[0].dtype == I64:
+            cuts |= {c for c in _changes(x, inner) if 0 < c < n}
+    if not 2 < len(cuts) <= 6 or n < 16:
+        return [nest]
+    edges = sorted(cuts)
+    name = inner.extra[0]
+    return [convert(kernel, (name, a, b)) for a, b in pairwise(edges)]
+
+
+def _changes(x: Node, axis: Node) -> tuple[int, ...]:
+    """The values of the axis from which on a comparison comes out differently."""
+    (left, c), (right, d) = parts(x.args[0]), parts(x.args[1])
+    terms = {t: left.get(t, 0) - right.get(t, 0) for t in (*left, *right)}
+    terms = {t: k for t, k in terms.items() if k}
+    if list(terms) != [axis] or abs(terms[axis]) != 1:
+        return ()
+    zero = (d - c) * terms[axis]
+    if x.op in ("eq", "ne"):
+        return zero, zero + 1
+    return (zero + (terms[axis] > 0 if x.op in ("le", "gt") else terms[axis] < 0),)
 
 
 def coefficient(n: Node, axis: Node) -> int | None:

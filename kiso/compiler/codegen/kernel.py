@@ -20,8 +20,9 @@ from kiso.compiler.codegen.reduction import Reduction, reach
 from kiso.compiler.codegen.scalar import Lane, Scalar
 from kiso.compiler.loops import Buffer
 
-__all__ = ["Code", "items", "write_kernel"]
+__all__ = ["Code", "items", "uniform", "write_kernel"]
 
+SHORT = 8  # loops up to this length are written out
 MANY = 64  # outer axes are flattened until there are as many items
 HEAVY = {"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow"}
 
@@ -132,8 +133,14 @@ class _Kernel:
         self._reduces(bound)
         if not axes:
             assert self.inner is not None
-            n = self.nest.extent[self.inner]
-            self._inner(self.number(0), self.number(-(-n // self.tile) if self.tile else n))
+            low, high = self.inner.bounds if self.nest.extent[self.inner] == \
+                self.inner.extra[1] else (0, self.nest.extent[self.inner] - 1)
+            if self.tile:
+                low, high = 0, -(-(high + 1) // self.tile) - 1
+            elif high - low < SHORT:
+                self._few(range(low, high + 1))
+                return
+            self._inner(self.number(low), self.number(high + 1))
             return
 
         def body(i: Val, carried: list[Val]) -> list[Val]:
@@ -141,6 +148,13 @@ class _Kernel:
                 self._nested(axes[1:], bound | {axes[0]})
             return carried
         self.w.loop(self.number(0), self.number(self.nest.extent[axes[0]]), body)
+
+    def _few(self, places: range) -> None:
+        """A short inner loop, written out: the loop around it becomes the vectors' loop."""
+        assert self.inner is not None
+        for k in places:
+            with self.scalar.scope({self.inner: self.number(k)}):
+                self._element([])
 
     def _inner(self, begin: Val, end: Val) -> None:
         """The innermost loop over elements or tiles; the last tile overlaps its neighbour."""
@@ -173,21 +187,30 @@ class _Kernel:
                 self.scalar.scopes[-1][r] = loops.write()
 
 
+def uniform(nests: list[Nest], vector_bytes: int) -> bool:
+    """Whether sections of a kernel are shared out in the same way: by the outer axes."""
+    kernels = [_Kernel(n, {}, Writer(), vector_bytes) for n in nests]
+    return all(k.flat and k.items == kernels[0].items and not k.tile for k in kernels)
+
+
 def items(nest: Nest, vector_bytes: int) -> int:
     """How many items the kernel of a nest has."""
     return _Kernel(nest, {}, Writer(), vector_bytes).items
 
 
-def write_kernel(name: str, nest: Nest, slots: dict[Buffer, int], vector_bytes: int) -> Code:
+def write_kernel(name: str, nests: list[Nest], slots: dict[Buffer, int], vector_bytes: int) -> Code:
     """The function `name(table, begin, end)` and its body."""
-    w = Writer()
-    buffers = [nest.buffer, *(b for b in nest.buffers if b is not nest.buffer)]
+    w, nest = Writer(), nests[0]
+    buffers = [nest.buffer, *(b for b in dict.fromkeys(b for n in nests for b in n.buffers)
+                              if b is not nest.buffer)]
     pointers = {b: Val(w, f"%p{k}", "ptr") for k, b in enumerate(buffers)}
     if prod(nest.buffer.shape) == 0:
         text = f"define void @{name}(ptr %table, i64 %begin, i64 %end) {{\n  ret void\n}}\n"
         return Code(name, text, "", {}, 0, "empty")
-    kernel = _Kernel(nest, pointers, w, vector_bytes)
-    kernel.write(Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
+    kernels = [_Kernel(n, pointers, w, vector_bytes) for n in nests]
+    kernel = kernels[0]
+    for one in kernels:
+        one.write(Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
     types = ", ".join(f"ptr noalias nocapture {'readonly ' if k else ''}%p{k}"
                       for k in range(len(buffers)))
     body = "\n".join([f"define internal void @BODY({types}, i64 %begin, i64 %end) #0 {{",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiso.compiler.codegen.convert import convert, reads
-from kiso.compiler.codegen.kernel import Code, write_kernel
+from kiso.compiler.codegen.convert import convert, reads, sections
+from kiso.compiler.codegen.kernel import Code, uniform, write_kernel
 from kiso.compiler.loops import Buffer, Contract, Program
 from kiso.errors import GraphError
 
@@ -45,7 +45,10 @@ def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -
         if isinstance(kernel, Contract):
             codes.append(contract(f"k{i}", kernel, slots, vector_bytes))
         else:
-            codes.append(write_kernel(f"k{i}", convert(kernel), slots, vector_bytes))
+            nests = sections(kernel)
+            if len(nests) > 1 and not uniform(nests, vector_bytes):
+                nests = [convert(kernel)]
+            codes.append(write_kernel(f"k{i}", nests, slots, vector_bytes))
     declared = {name: line for code in codes for name, line in code.declared.items()}
     calls = [f"  call void @{c.name}(ptr %table, i64 0, i64 {c.items})" for c in codes if c.items]
     main = "\n".join(["define void @main(ptr %table) nounwind {", *calls, "  ret void", "}"])

@@ -66,8 +66,7 @@ class Reduction:
             def inside(i: Val, carried: list[Val]) -> list[Val]:
                 with self.scalar.scope({axes[0]: i}):
                     return nested(axes[1:], carried)
-            extent = w.value(self.nest.extent[axes[0]], "i64")
-            return w.loop(w.value(0, "i64"), extent, inside, carried)
+            return self._run(axes[0], inside, carried)
         with self.scalar.scope({}):
             return nested(self.axes, carried)
 
@@ -121,7 +120,17 @@ class Reduction:
         with self.scalar.scope({}):
             if n >= 2 * block:
                 return w.loop(w.value(0, "i64"), w.value(-(-n // block), "i64"), part, [total])[0]
-            return w.loop(w.value(0, "i64"), w.value(n, "i64"), inside, [total])[0]
+            return self._run(axes[0], inside, [total])[0]
+
+    def _run(self, axis: Node, inside: Callable[[Val, list[Val]], list[Val]],
+             carried: list[Val]) -> list[Val]:
+        """One loop; a few terms are written out."""
+        n = self.nest.extent[axis]
+        if n <= 8 and self._count(self.axes) <= 16:
+            for k in range(n):
+                carried = inside(self.w.value(k, "i64"), carried)
+            return carried
+        return self.w.loop(self.w.value(0, "i64"), self.w.value(n, "i64"), inside, carried)
 
 
 def _start(kind: str, dtype: np.dtype[Any]) -> float | int:
