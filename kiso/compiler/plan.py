@@ -70,13 +70,18 @@ class Planner:
         self.uses = Counter(n for node in graph.nodes for n in node.inputs)
         self.uses.update(graph.outputs)
         self.maker = {n: node for node in graph.nodes for n in node.outputs}
+        self.copies: dict[Buffer, Buffer] = {}
         self.pending: set[int] = set()  # computed on the way: not stored, and more than a move
         self.batches = {graph.specs[n].shape[0] for node in graph.nodes if self.is_image(node)
                         for n in (*node.inputs[:1], *node.outputs)} if contracts else set[int]()
 
     def is_image(self, node: Node) -> bool:
-        """A convolution that the contract kernels know."""
-        return isinstance(node.op, CONVOLUTIONS) and len(node.op.stride) == 2
+        """A convolution that the contract kernels know: two axes, padded alike on both sides,
+        not so far that a part of the result or the image is left over."""
+        op: Any = node.op
+        if not isinstance(op, CONVOLUTIONS) or len(op.stride) != 2:
+            return False
+        return all(before == after for before, after in op.padding)
 
     def order(self, n: int) -> tuple[int, ...] | None:
         """Channels last for the images of convolutions, and all that has their form."""
@@ -105,12 +110,28 @@ class Planner:
             maker = self.maker.get(n)
             if maker is not None and isinstance(maker.op, ops.Transpose) and n not in self.stored:
                 sources[i], turned[i] = maker.inputs[0], True
+        given = [self.store(s) for s in sources]
         (n,) = node.outputs
-        buffer = _buffer(self.graph.specs[n], f"%{n}", self.order(n))
+        spec, last = self.graph.specs[n], (0, 2, 3, 1)
+        if not flat:
+            images = given if isinstance(node.op, ops.ConvWeightGrad) else given[:1]
+            given = [self.channels_last(b) for b in images] + given[len(images):]
+        gives_image = not flat and not isinstance(node.op, ops.ConvWeightGrad)
+        buffer = _buffer(spec, f"%{n}", last if gives_image else None)
         self.program.kernels.append(Contract(
-            node.op, tuple(self.store(s) for s in sources), tuple(turned), buffer, buffer.name))
+            node.op, tuple(given), tuple(turned), buffer, buffer.name))
         self.stored[n], self.values[n] = buffer, Fn.of(buffer)
         return True
+
+    def channels_last(self, buffer: Buffer) -> Buffer:
+        """The image itself, or a copy of it with the channels last in memory."""
+        if buffer.order == (0, 2, 3, 1) or buffer.shape[1] == 1:
+            return buffer
+        if buffer not in self.copies:
+            copy = Buffer(buffer.shape, buffer.dtype, (0, 2, 3, 1), buffer.name)
+            self.program.store(Fn.of(buffer), buffer.name, copy)
+            self.copies[buffer] = copy
+        return self.copies[buffer]
 
     def lower(self, node: Node) -> None:
         """Lower a node by its rule; store what must be stored before and after it."""
@@ -147,7 +168,8 @@ class Planner:
             given = self.stored.get(n)
             if given is None:
                 outputs.append(self.store(n))
-            elif given in self.inputs or given in self.constants or given in outputs:
+            elif given in self.inputs or given in self.constants or given in outputs or \
+                    given.order != tuple(range(len(given.shape))):
                 buffer = _buffer(self.graph.specs[n], f"%{n}")
                 self.program.store(self.values[n], buffer.name, buffer)
                 outputs.append(buffer)
