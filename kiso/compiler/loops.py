@@ -366,10 +366,14 @@ class Program:
         return Buffer(tuple(shape), np.dtype(dtype), tuple(range(len(shape))), name)
 
     def store(self, fn: Fn, name: str = "", into: Buffer | None = None) -> Fn:
-        """Compute a Fn into memory and return the stored array."""
-        buffer = into or self.buffer(fn.shape, fn.dtype, name)
+        """Compute a Fn into memory and return the stored array; without a buffer of its own it lies
+        in memory like an array of as many axes that it reads (channels last stay last)."""
         axes = tuple(Axis(n) for n in fn.shape)
         expr = fn.at(*map(Index, axes))
+        orders = [e.buffer.order for e in subexpressions(expr)
+                  if isinstance(e, Load) and len(e.buffer.shape) == len(fn.shape)]
+        order = max(orders, key=lambda o: o != tuple(range(len(o))), default=None)
+        buffer = into or Buffer(fn.shape, fn.dtype, order or tuple(range(len(fn.shape))), name)
         bodies = [e.body for e in subexpressions(expr) if isinstance(e, Reduce)]
         if any(isinstance(e, Reduce) for body in bodies for e in subexpressions(body)):
             raise GraphError(f"kernel {name}: a reduction holds another one; store the inner one "
