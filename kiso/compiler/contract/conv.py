@@ -16,7 +16,7 @@ from typing import Any
 from kiso.compiler.contract.driver import Driver, column_width
 from kiso.compiler.contract.emit import Library, partition
 from kiso.compiler.contract.halo import Window, row_copier
-from kiso.compiler.contract.micro import PLAIN, Block, Epilogue, Loop, micro
+from kiso.compiler.contract.micro import PLAIN, Ahead, Block, Epilogue, Loop, micro, rounds
 from kiso.compiler.contract.pack import panel_packer
 from kiso.compiler.contract.shape import Axis, Conv, Phase, backward_phases, forward_phases
 from kiso.compiler.contract.tiles import Tiling, tiling
@@ -183,7 +183,8 @@ class SlidingDriver:
                width: int, weights: Any, column: Any, channel: Any) -> None:
         """One panel of weights over all pixels of the block."""
         code, work, row = self.code, self.work, self.window.row
-        packed, y, *extra = code.fn.args[1:-3]
+        x, packed, y, *extra = code.fn.args[:-3]
+        pitch = work.size[1] * work.channels  # floats in a row of x
         line = work.out[1] * work.outputs  # floats in a row of y
         inner, step = work.inner, vectors * self.lanes
         loops = (Loop(h.taps, h.tap_step * row, w.taps * inner * step),
@@ -193,10 +194,18 @@ class SlidingDriver:
 
         def tile(i: Any, rows: int, j: Any, columns: int) -> None:
             pixels = [(p, q) for p in range(rows) for q in range(columns)]
+            share = h.in_step * w.in_step * work.channels  # of the next block's input, a pixel
+            ahead = Ahead(1, 0, -(-rows * columns * share // rounds(loops)))
             spec = Block(tuple(p * h.in_step * row + q * w.in_step * work.channels
                                for p, q in pixels),
                          tuple(p * h.out_step * line + q * w.out_step * work.outputs
-                               for p, q in pixels), width, loops, load=self.load)
+                               for p, q in pixels), width, loops, load=self.load,
+                         ahead=ahead)
+            place = code.add(
+                code.mul(part.n, work.size[0] * pitch),
+                code.mul(code.add(code.mul(part.block, self.rows), self.rows, i),
+                         h.in_step * pitch),
+                code.mul(j, rows * share))
             source = code.add(code.mul(i, h.in_step * row), (h.in_start - part.top) * row,
                               code.mul(j, w.in_step * work.channels), left * work.channels,
                               channel)
@@ -205,7 +214,8 @@ class SlidingDriver:
                 code.mul(code.add(code.mul(part.block, self.rows), i), h.out_step * line),
                 code.mul(j, w.out_step * work.outputs), w.out_start * work.outputs, column)
             code.call(micro(self.library, spec, self.epilogue),
-                      [code.at(part.image, source), code.at(packed, weights), y, *extra],
+                      [code.at(part.image, source), code.at(packed, weights), y,
+                       code.at(x, place), *extra],
                       [offset, column])
         code.each(partition(part.rows, patch[0]), lambda i, rows: code.each(
             partition(w.count, patch[1]), lambda j, columns: tile(i, rows, j, columns)))

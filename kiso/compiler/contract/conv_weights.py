@@ -17,7 +17,7 @@ from typing import Any
 from kiso.compiler.contract.driver import Driver, column_width, rounded
 from kiso.compiler.contract.emit import Group, Library, partition
 from kiso.compiler.contract.halo import Window, row_copier, zero_fill
-from kiso.compiler.contract.micro import Block, Loop, micro
+from kiso.compiler.contract.micro import Ahead, Block, Loop, micro, rounds
 from kiso.compiler.contract.pack import panel_packer
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import tiling
@@ -173,10 +173,14 @@ class _Writer:
         pixels = part.count * part.rows * conv.out[1]
         place = code.mul(code.add(code.mul(part.n, conv.out[0]), part.row),
                          conv.out[1] * conv.outputs)
+        gy = code.at(gy, place)
         column = code.add(code.mul(g, self.outer), code.mul(vector, self.lanes))
         packed = code.at(scratch, self.copied)
-        packer = panel_packer(self.library, pixels, width, conv.outputs, 1)
-        code.call(packer, [code.at(gy, code.add(place, column)), packed])
+        if conv.groups == 1 and conv.outputs == vectors * self.lanes:
+            packed = gy  # as it is
+        else:
+            packer = panel_packer(self.library, pixels, width, conv.outputs, 1)
+            code.call(packer, [code.at(gy, column), packed])
         if self.few:
             for tile in self.tiles:
                 for i in range(tile.count):
@@ -186,9 +190,12 @@ class _Writer:
             code.each(self.tiles, lambda c, size: self._channels(part, packed, c, size, width,
                                                                  column))
 
-    def _micro(self, part: _Part, rows: tuple[int, ...], depth: int, width: int) -> Any:
-        """The kernel whose copy of x has `depth` channels."""
-        conv = self.conv
+    def _micro(self, part: _Part, rows: tuple[int, ...], depth: int, width: int,
+               number: Any) -> tuple[Any, Any]:
+        """The kernel whose copy of x has `depth` channels, and what the number-th of a panel's
+        kernels fetches of the next block: the first ones x, the others gy."""
+        code, conv = self.code, self.conv
+        x, gy = code.fn.args[:2]
         step = -(-width // self.lanes) * self.lanes
         line = self.columns * depth
         pixels = part.rows * conv.out[1]
@@ -196,7 +203,26 @@ class _Writer:
                  Loop(part.rows, conv.stride[0] * line, conv.out[1] * step),
                  Loop(conv.out[1], conv.stride[1] * depth, step))
         places = tuple(i * conv.outputs for i in range(len(rows)))
-        return micro(self.library, Block(rows, places, width, loops, load=True))
+        pitch, gy_pitch = conv.width * conv.channels, conv.out[1] * conv.outputs
+        floats = part.count * part.rows * conv.stride[0] * pitch
+        gy_floats = part.count * part.rows * gy_pitch
+        kernels = sum(t.count for t in self.tiles)
+        kernels *= 1 if self.few else conv.kernel[0] * conv.kernel[1]
+        first = min(kernels - 1, round(kernels * floats / (floats + gy_floats)))
+        share = -(-floats // first) if first else 0
+        gy_share = -(-gy_floats // (kernels - first))
+        ahead = Ahead(1, 0, -(-max(share, gy_share) // rounds(loops)))
+        row = code.mul(code.add(part.row, part.rows), conv.stride[0] * pitch)
+        x_next = code.add(code.mul(code.add(part.n, part.count - 1), conv.height * pitch), row,
+                          code.mul(number, share))
+        gy_row = code.mul(code.add(part.row, part.rows), gy_pitch)
+        gy_next = code.add(code.mul(code.add(part.n, part.count - 1), conv.out[0] * gy_pitch),
+                           gy_row, code.mul(number, gy_share), -first * gy_share)
+        following = code.b.select(
+            code.b.icmp_signed("<", code.value(number), code.value(first)),
+            code.at(x, x_next), code.at(gy, gy_next))
+        return micro(self.library, Block(rows, places, width, loops, load=True,
+                                         ahead=ahead)), following
 
     def _several(self, part: _Part, packed: Any, row: int, size: int, width: int,
                  column: Any) -> None:
@@ -207,23 +233,27 @@ class _Writer:
             t, c = divmod(r, depth)
             k, l = divmod(t, conv.kernel[1])
             offsets.append((k * conv.dilation[0] * self.columns + l * conv.dilation[1]) * depth + c)
-        fn = self._micro(part, tuple(o - offsets[0] for o in offsets), depth, width)
-        code.call(fn, [code.at(code.fn.args[3], offsets[0]), packed, code.fn.args[2]],
+        fn, following = self._micro(part, tuple(o - offsets[0] for o in offsets), depth, width,
+                                    row // self.tiles[-1].size)
+        code.call(fn, [code.at(code.fn.args[3], offsets[0]), packed, code.fn.args[2], following],
                   [code.add(column, row * conv.outputs), column])
 
     def _channels(self, part: _Part, packed: Any, c: Any, size: int, width: int,
                   column: Any) -> None:
         """A slice of channels for every tap."""
         code, conv = self.code, self.conv
-        fn = self._micro(part, tuple(range(size)), size, width)
         height = self._height(part.rows)
         source = code.at(code.fn.args[3], code.mul(c, part.count * height * self.columns))
         (kh, kw), (dh, dw) = conv.kernel, conv.dilation
+        slice_number = code.b.udiv(code.value(c), code.value(self.tiles[-1].size))
 
         def tap(k: Any, l: Any) -> None:
+            t = code.add(code.mul(k, kw), l)
+            number = code.add(code.mul(slice_number, kh * kw), t)
+            fn, following = self._micro(part, tuple(range(size)), size, width, number)
             shift = code.add(code.mul(k, dh * self.columns * size), code.mul(l, dw * size))
-            row = code.add(code.mul(code.add(code.mul(k, kw), l), self.inner), c)
-            code.call(fn, [code.at(source, shift), packed, code.fn.args[2]],
+            row = code.add(code.mul(t, self.inner), c)
+            code.call(fn, [code.at(source, shift), packed, code.fn.args[2], following],
                       [code.add(code.mul(row, conv.outputs), column), column])
 
         def line(k: Any) -> None:

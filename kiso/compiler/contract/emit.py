@@ -136,6 +136,11 @@ class Code:
             return pointer
         return self.b.gep(pointer, [self.value(offset)], source_etype=F32)
 
+    def hidden(self, pointer: Any) -> Any:
+        """The same pointer, of which the optimiser knows nothing."""
+        kind = ir.FunctionType(PTR, [PTR])
+        return self.b.call(ir.InlineAsm(kind, "", "=r,0"), [pointer])
+
     def _mask(self, lanes: int) -> Any:
         full = self.machine.lanes
         return ir.Constant(ir.VectorType(I1, full), [int(i < lanes) for i in range(full)])
@@ -188,6 +193,11 @@ class Code:
         one = self.b.insert_element(none, x, ir.Constant(I32, 0))
         lanes = ir.Constant(ir.VectorType(I32, self.machine.lanes), [0] * self.machine.lanes)
         return self.b.shuffle_vector(one, none, lanes)
+
+    @property
+    def nowhere(self) -> Any:
+        """A null pointer."""
+        return ir.Constant(PTR, None)
 
     def lane(self, x: Any, i: int) -> Any:
         """One float of a vector."""

@@ -7,7 +7,8 @@
 All arrays are row-major. The sum over K is cut into blocks that fit the caches; blocks after the
 first go on from what C holds. For each block a panel of B (one micro-kernel wide) stays in the
 cache while all rows of A pass by; it is packed into scratch (whole cache lines without gaps) where
-there are enough rows to pay for it or B is transposed. A transposed A is packed in the same way, rows of a block side by side.
+there are enough rows to pay for it or B is transposed. A transposed A is packed in the same way,
+rows of a block side by side.
 """
 
 from __future__ import annotations

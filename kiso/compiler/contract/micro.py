@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from kiso.compiler.contract.emit import Code, Library
 
-__all__ = ["PLAIN", "UNROLL", "Ahead", "Block", "Epilogue", "Loop", "Spot", "bias", "chain", "micro", "relu",
-           "residual"]
+__all__ = ["PLAIN", "UNROLL", "Ahead", "Block", "Epilogue", "Loop", "Spot", "bias", "chain",
+           "micro", "relu", "residual", "rounds"]
 
 UNROLL = 4  # steps of the innermost loop in a round
 
@@ -122,6 +123,13 @@ def merged(loops: Sequence[Loop]) -> list[Loop]:
     return result or [Loop(1, 0, 0)]
 
 
+def rounds(loops: Sequence[Loop]) -> int:
+    """Rounds of the innermost loop in a kernel (see `Ahead`)."""
+    *outer, last = merged(loops)
+    inner = 1 if last.extent <= 2 * UNROLL else last.extent // UNROLL
+    return max(1, prod(loop.extent for loop in outer) * inner)
+
+
 def micro(library: Library, block: Block, epilogue: Epilogue = PLAIN) -> Any:
     """The function (a, b, c, next, epilogue's pointers..., offset, column) of a micro-kernel:
     `offset` is that of its first result in C, `column` the number of its first column; `next` is
@@ -148,7 +156,9 @@ class _Writer:
         code, block = self.code, self.block
         a, b, c, *extra, offset, column = code.fn.args
         if block.ahead:
-            self.following, *extra = extra
+            following, *extra = extra
+        else:
+            following = code.nowhere
         step = code.machine.lanes
         places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
         if block.load:
@@ -156,7 +166,7 @@ class _Writer:
         else:
             sums = [code.zero] * len(places)
         if all(loop.extent for loop in block.loops):
-            sums = self._nest(merged(block.loops), a, b, sums)[2:]
+            sums = self._nest(merged(block.loops), [a, b, following, *sums])[3:]
         for x, (r, v) in zip(sums, places, strict=True):
             here = code.add(offset, r + v * step)
             if block.final:
@@ -165,34 +175,41 @@ class _Writer:
             code.store(x, c, here, self.lanes[v])
         return code.finish()
 
-    def _nest(self, loops: Sequence[Loop], a: Any, b: Any, sums: list[Any]) -> list[Any]:
-        """All rounds of these loops; gives [a moved, b moved, *sums]."""
+    def _nest(self, loops: Sequence[Loop], state: list[Any]) -> list[Any]:
+        """All rounds of these loops. The state is [a, b, next, *sums]; gives it moved on."""
         code, head = self.code, loops[0]
         if len(loops) == 1:
-            return self._inner(head, a, b, sums)
+            return self._inner(head, state)
 
-        def body(_: Any, a: Any, b: Any, *sums: Any) -> list[Any]:
-            inner = self._nest(loops[1:], a, b, list(sums))
+        def body(_: Any, a: Any, b: Any, *rest: Any) -> list[Any]:
+            inner = self._nest(loops[1:], [a, b, *rest])
             return [code.at(a, head.a), code.at(b, head.b), *inner[2:]]
-        return code.loop(0, head.extent, body, [a, b, *sums])
+        return code.loop(0, head.extent, body, state)
 
-    def _inner(self, loop: Loop, a: Any, b: Any, sums: list[Any]) -> list[Any]:
+    def _inner(self, loop: Loop, state: list[Any]) -> list[Any]:
         """The innermost loop, unrolled: wholly if short, else by four."""
-        code = self.code
-        unroll = loop.extent if loop.extent <= 8 else UNROLL
-        ahead = self.block.ahead
+        code, ahead = self.code, self.block.ahead
+        unroll = loop.extent if loop.extent <= 2 * UNROLL else UNROLL
+        rows = set(self.block.a_rows)
+        # Rows may read in this step what others read in the next (pixels side by side of one
+        # channel). If the compiler saw that, it would keep these values and run out of registers.
+        shared = any(r + u * loop.a in rows for r in rows for u in range(1, unroll) if loop.a)
 
-        def body(i: Any, a: Any, b: Any, *sums: Any) -> list[Any]:
+        def body(_: Any, a: Any, b: Any, following: Any, *sums: Any) -> list[Any]:
             now = list(sums)
-            for line in range(ahead.lines if ahead else 0):
-                place = code.add(code.mul(i, ahead.step), line * ahead.gap) if ahead else 0
-                code.prefetch(self.following, place)
+            if ahead:
+                for line in range(ahead.lines):
+                    code.prefetch(following, line * ahead.gap)
+                following = code.at(following, ahead.step)
             for u in range(unroll):
-                now = self._step(a, b, u * loop.a, u * loop.b, now)
-            return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), *now]
-        state = code.loop(0, loop.extent // unroll, body, [a, b, *sums])
+                if shared:
+                    now = self._step(code.hidden(code.at(a, u * loop.a)), b, 0, u * loop.b, now)
+                else:
+                    now = self._step(a, b, u * loop.a, u * loop.b, now)
+            return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), following, *now]
+        state = code.loop(0, loop.extent // unroll, body, state)
         for u in range(loop.extent % unroll):
-            state[2:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[2:])
+            state[3:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[3:])
         return state
 
     def _step(self, a: Any, b: Any, to_a: int, to_b: int, sums: list[Any]) -> list[Any]:
