@@ -28,8 +28,8 @@ from kiso.errors import GraphError
 from kiso.ops.op import Op, Shape
 
 __all__ = ["Axis", "Binary", "Buffer", "Cast", "Const", "Contract", "Expr", "Fn", "Index",
-           "Kernel", "Load", "Program", "Reduce", "Select", "Unary", "const", "maximum", "minimum", "parts",
-           "reduce", "select", "subexpressions", "unary"]
+           "Kernel", "Load", "Program", "Reduce", "Select", "Unary", "const", "maximum", "minimum",
+           "parts", "reduce", "select", "subexpressions", "unary"]
 
 FLOAT_UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor")
 UNARY = (*FLOAT_UNARY, "neg", "abs", "sign", "not")
