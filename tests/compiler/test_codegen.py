@@ -43,7 +43,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("KISO_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
 
 
-@pytest.fixture(params=["host", "avx2"])
+@pytest.fixture(params=["host", "avx2", "sse2"])
 def on(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param not in ("host", *reachable()):
         pytest.skip(f"this processor has no {request.param}")
@@ -261,3 +261,10 @@ def test_large_sums_are_precise_and_shared_out() -> None:
         run = compiled(lambda x, axis=axis: x.sum(axis=axis), x)
         np.testing.assert_allclose(run(x)[0], x.astype(np.float64).sum(axis=axis), rtol=1e-6)
         assert run.module.kernels[0].items >= 8
+
+
+def test_only_the_sum_is_regrouped() -> None:
+    """Rounding inside of exp must survive: (x + big) - big is not x."""
+    text = compiled(lambda x: ops.exp(x).sum(axis=1), normal(4, 100)).module.text
+    lines = [line for line in text.splitlines() if "reassoc" in line]
+    assert lines and all("fadd" in line for line in lines) and len(lines) <= 2

@@ -98,8 +98,9 @@ class Reduction:
         """Sum in blocks, each from 0: rounding errors grow with the block, not with the terms."""
         w, block = self.w, BLOCK if self.width > 1 else BLOCK * 32
         if not axes:
+            term = self.scalar.of(self.body)  # itself not to be regrouped: exp relies on rounding
             with w.flags(SUM if self.width == 1 else FAST):
-                return w.widen(total + self.scalar.of(self.body), self.width)
+                return w.widen(total + term, self.width)
         n, rest = self.nest.extent[axes[0]], axes[1:]
         alone = self._count(rest) >= 16 and self._count(axes) > block
 
