@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from kiso.compiler.contract.driver import Driver, column_width
-from kiso.compiler.contract.emit import Library, partition
+from kiso.compiler.contract.emit import Code, Group, Library, partition
 from kiso.compiler.contract.halo import Window, row_copier
 from kiso.compiler.contract.micro import PLAIN, Ahead, Block, Epilogue, Loop, micro, rounds
 from kiso.compiler.contract.pack import panel_packer
@@ -226,34 +226,62 @@ class SlidingDriver:
         return sum(self._packed(h, w) for h, w in self.work.phases)
 
     def packer(self, strides: tuple[int, int, int, int], backward: bool = False) -> Driver:
-        """(w, packed, begin, end) with one unit: packs weights whose element of tap row k, tap
-        column l, input channel c of the group and output channel o is at k, l, c, o times
-        `strides`. Of a gradient, o is reduced over and c the column."""
+        """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row
+        k, tap column l, input channel c of the group and output channel o is at k, l, c, o times
+        `strides`. For the gradient of x, o is reduced over and c is the column."""
         code = self.library.function(f"{self.name}_pack", ("w", "packed"), ("begin", "end"))
+        *_, begin, end = code.fn.args
+        base = first = 0
+        for (h, w), found in zip(self.work.phases, self.tilings, strict=True):
+            for piece in found.panels:
+                for v, count in self._even(piece.start, piece.count, piece.size):
+                    segment = _Segment(h, w, base, v, count, piece.size)
+                    units = count * self.work.groups
+
+                    def unit(u: Any, _: int, segment: _Segment = segment) -> None:
+                        self._pack(code, segment, strides, backward, u)
+                    code.units((Group(0, units, 1),), code.b.sub(begin, code.value(first)),
+                               code.b.sub(end, code.value(first)), unit)
+                    first += units
+            base += self._packed(h, w)
+        code.finish()
+        return Driver(code.fn, ("w", "packed"), first, 0)
+
+    def _pack(self, code: Code, segment: _Segment, strides: tuple[int, int, int, int],
+              backward: bool, unit: Any) -> None:
+        """One panel of one group, all taps."""
+        work, h, w, size = self.work, segment.h, segment.w, segment.size
         source, target, *_ = code.fn.args
-        work, base = self.work, 0
         sk, sl, sc, so = strides
         # Groups follow one another along o.
         over, along, per_group = ((so, sc, work.inner * so) if backward else
                                   (sc, so, work.outer * so))
-        for (h, w), found in zip(work.phases, self.tilings, strict=True):
-            steps = h.taps * w.taps * work.inner
-            for g in range(work.groups):
-                for piece in found.panels:
-                    for i in range(piece.count):
-                        v = piece.start + i * piece.size
-                        width = column_width(work.outer, v, piece.size, self.lanes)
-                        fn = panel_packer(self.library, work.inner, width, over, along)
-                        to = base + v * self.lanes * steps
-                        for t in range(h.taps * w.taps):
-                            k = h.k_start + t // w.taps * h.k_step
-                            l = w.k_start + t % w.taps * w.k_step
-                            at = k * sk + l * sl + g * per_group + v * self.lanes * along
-                            there = to + t * work.inner * piece.size * self.lanes
-                            code.call(fn, [code.at(source, at), code.at(target, there)])
-                base += self.wholes * steps
-        code.finish()
-        return Driver(code.fn, ("w", "packed"), 1, 0)
+        steps = h.taps * w.taps * work.inner
+        count = code.value(segment.count)
+        g, i = code.b.sdiv(unit, count), code.b.srem(unit, count)
+        v = code.add(code.mul(i, size), segment.vector)
+        width = column_width(work.outer, segment.vector, size, self.lanes)
+        fn = panel_packer(self.library, work.inner, width, over, along)
+        here = code.add(code.mul(g, per_group), code.mul(v, self.lanes * along))
+        there = code.add(code.mul(g, self.wholes * steps), code.mul(v, self.lanes * steps),
+                         segment.base)
+        for t in range(h.taps * w.taps):
+            k = h.k_start + t // w.taps * h.k_step
+            l = w.k_start + t % w.taps * w.k_step
+            code.call(fn, [code.at(source, code.add(here, k * sk + l * sl)),
+                           code.at(target, code.add(there, t * work.inner * size * self.lanes))])
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """`count` equal panels of a phase's weights from `vector` on; the phase begins at `base`."""
+
+    h: Axis
+    w: Axis
+    base: int
+    vector: int
+    count: int
+    size: int
 
 
 @dataclass(frozen=True)

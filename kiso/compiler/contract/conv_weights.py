@@ -38,15 +38,15 @@ def conv_weight_gradient(library: Library, conv: Conv, least_units: int = 2,
 def conv_weight_sum(library: Library, conv: Conv, parts: int,
                     strides: tuple[int, int, int, int] | None = None,
                     name: str = "conv_gw_sum") -> Driver:
-    """(parts, gw, begin, end): gw = parts[0] + parts[1] + ..., in this order; a unit is one tap.
-    gw's element k, l, c, o is at these numbers times `strides`; as in the parts for None."""
+    """(parts, gw, begin, end): gw = parts[0] + parts[1] + ..., in this order; a unit is one
+    tap of a vector of outputs. gw's element k, l, c, o is at these numbers times `strides`; as in
+    the parts for None."""
     kh, kw = conv.kernel
     channels, outputs = conv.channels // conv.groups, conv.outputs
     size = channels * outputs
     sk, sl, sc, so = strides or (kw * size, size, outputs, 1)
     code = library.function(name, ("parts", "gw"), ("begin", "end"))
     source, target, begin, end = code.fn.args
-    lanes = library.machine.lanes
 
     def add(place: Any, to: Any, count: int) -> None:
         total = code.load(source, place, count)
@@ -60,23 +60,29 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int,
             x = code.lane(total, i)
             code.b.store(x, code.at(target, code.add(to, i * so)), align=4)
 
-    def tap(t: Any) -> None:
-        k, l = code.b.sdiv(t, code.value(kw)), code.b.srem(t, code.value(kw))
-        shift = code.add(code.mul(k, sk), code.mul(l, sl))
+    lanes = library.machine.lanes
+    vectors, rest = -(-outputs // lanes), outputs % lanes
 
-        def vectors(o: Any, count: int) -> None:
+    def unit(u: Any) -> None:
+        t, v = code.b.sdiv(u, code.value(vectors)), code.b.srem(u, code.value(vectors))
+        k, l = code.b.sdiv(t, code.value(kw)), code.b.srem(t, code.value(kw))
+        o = code.mul(v, lanes)
+        place = code.add(code.mul(t, size), o)
+        to = code.add(code.mul(k, sk), code.mul(l, sl), code.mul(o, so))
+
+        def column(count: int) -> None:
+            # Down the channels: neighbours in gw where it is stored as (O, C, KH, KW).
             def channel(c: Any) -> None:
-                add(code.add(code.mul(t, size), code.mul(c, outputs), o),
-                    code.add(shift, code.mul(c, sc), code.mul(o, so)), count)
+                add(code.add(place, code.mul(c, outputs)), code.add(to, code.mul(c, sc)), count)
             code.loop(0, channels, channel)
-        whole = outputs // lanes
-        if whole:
-            code.each((Group(0, whole, lanes),), vectors)
-        if outputs % lanes:
-            vectors(whole * lanes, outputs % lanes)
-    code.loop(begin, end, tap)
+        if rest:
+            code.branch(code.b.icmp_signed("==", v, code.value(vectors - 1)),
+                        lambda: column(rest), lambda: column(lanes))
+        else:
+            column(lanes)
+    code.loop(begin, end, unit)
     code.finish()
-    return Driver(code.fn, ("parts", "gw"), kh * kw, 0)
+    return Driver(code.fn, ("parts", "gw"), kh * kw * vectors, 0)
 
 
 class _Writer:
@@ -88,7 +94,11 @@ class _Writer:
         height, width = conv.out
         most = min(max(1, _PIXELS // (height * width)), max(1, conv.batch // least_units))
         self.samples = partition(conv.batch, most)
-        limit = max(1, _PIXELS // width, -(-height * conv.batch // least_units) // conv.batch)
+        # Rows at the edge of a block are copied twice: half as many again at most.
+        edge = 2 * ((conv.kernel[0] - 1) * conv.dilation[0] + 1 - conv.stride[0])
+        limit = max(1, _PIXELS // width, edge)
+        if conv.batch < least_units:
+            limit = max(1, min(limit, height * conv.batch // least_units))
         self.rows = partition(height, height if most > 1 else min(limit, height))
         self.few = self.inner < _FEW
         rows = conv.kernel[0] * conv.kernel[1] * self.inner if self.few else self.inner
