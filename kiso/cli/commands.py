@@ -148,8 +148,9 @@ def run_options() -> list[Option]:
                help=tr("Replace an earlier run in that folder.")),
         Option(name="seed", metavar="N", read=whole, default="0", panel=panel,
                help=tr("The same seed gives the same weights.")),
-        Option(name="engine", metavar="eager|traced", default="eager", panel=panel,
-               help=tr("How a step is computed: line by line, or as one recorded graph.")),
+        Option(name="engine", metavar="NAME", default="eager", panel=panel,
+               help=tr("How a step is computed: eager (line by line), traced (as one graph) or "
+                       "compiled (as machine code).")),
         threads_option(panel),
     ]
 

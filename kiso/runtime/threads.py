@@ -2,9 +2,11 @@
 
     work(table, barrier, thread, threads)    kernel after kernel: this thread's share, then wait
 
-Every thread takes the same shares of items in every call, and results never depend on who computed
-an item, so the bits are the same for any number of threads. The barrier is a counter that each
-thread raises once per kernel; who waits spins a little, then gives the processor away.
+Every thread takes the same share of items in every call, so a result has the same bits from run to
+run with one number of threads. (With another number a share may begin elsewhere, and what was the
+middle of a vector loop becomes its scalar end, which may round differently.) The barrier is a
+counter that each thread raises once per kernel; who waits spins a little, then gives the processor
+away.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ class Loop:
         self.store = store
         self.callbacks = list(callbacks)
         engine = setup.options.engine
-        self.train_step = Runner(setup.step.train, engine)
-        self.evaluate = Runner(setup.step.evaluate, engine)
+        self.train_step = Runner(setup.step.train, engine, setup.options.threads)
+        self.evaluate = Runner(setup.step.evaluate, engine, setup.options.threads)
         self.best_state: State | None = None  # of the best epoch, if it was in this process
         self.saved_at = time.monotonic()
         self.started = time.perf_counter() if started is None else started
@@ -160,11 +160,13 @@ class Loop:
             "epoch_key": make_key(setup.options.seed, epoch),
         }
         self.context.lr = float(batch["lr"])
+        compiled = self.train_step.seconds_compile
         state, metrics = self.train_step(at.state, batch)
+        compiled = self.train_step.seconds_compile - compiled
         loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise diverged(setup, at.state, batch, at.step, loss / len(rows))
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started - compiled
         self.position = replace(
             at, state=state, step=at.step + 1, step_in_epoch=at.step_in_epoch + 1,
             loss_sum=at.loss_sum + loss, score_sum=at.score_sum + float(metrics["score"]),
@@ -213,6 +215,11 @@ class Loop:
     def elapsed(self) -> float:
         """Seconds of the run up to now, over all its sessions."""
         return self.earlier + time.perf_counter() - self.started
+
+    @property
+    def seconds_compile(self) -> float:
+        """Seconds that this session spent on tracing and compiling."""
+        return self.train_step.seconds_compile + self.evaluate.seconds_compile
 
     def _save(self) -> None:
         self.position = replace(self.position, total_seconds=self.elapsed())

@@ -15,7 +15,7 @@ from kiso.text import tr
 
 __all__ = ["ENGINES", "LOSSES", "TrainOptions", "check_choice"]
 
-ENGINES = ("eager", "traced")
+ENGINES = ("eager", "traced", "compiled")
 LOSSES = {
     "classification": ("cross_entropy",),
     "regression": ("mse", "l1", "huber"),

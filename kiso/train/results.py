@@ -62,7 +62,7 @@ def test_metrics(part: Dataset, result: dict[str, Any], prefix: str = "test_") -
 
 
 def final_metrics(setup: Setup, at: Position, results: dict[str, dict[str, Any]], sha256: str,
-                  threads: int, seconds_total: float) -> dict[str, Any]:
+                  threads: int, seconds_total: float, seconds_compile: float) -> dict[str, Any]:
     """metrics.json. Training figures are the running means of the best epoch, whose weights are
     kept; validation and test figures are those of these weights."""
     best = next(row for row in at.history if row["epoch"] == at.best["epoch"])
@@ -74,7 +74,8 @@ def final_metrics(setup: Setup, at: Position, results: dict[str, dict[str, Any]]
         "val_loss": None, "val_accuracy": None, "test_loss": None, "test_accuracy": None,
         f"train_{score}": best[f"train_{score}"],
         "epochs": at.epoch, "best_epoch": at.best["epoch"], "steps": at.step,
-        "seconds_total": seconds_total, "seconds_train": at.train_seconds, "seconds_compile": 0.0,
+        "seconds_total": seconds_total, "seconds_train": at.train_seconds,
+        "seconds_compile": seconds_compile,
         "images_per_second": seen / max(at.train_seconds, 1e-9),
         "parameters": sum(int(p.size) for p in at.state["params"].values()),
         "peak_memory_bytes": peak_memory_bytes(), "weights_sha256": sha256,

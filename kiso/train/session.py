@@ -177,7 +177,8 @@ def _run(setup: Setup, position: Position, store: Store | None, callbacks: Seque
     install(setup.step.model, state)
     results = {name: judge(loop.evaluate, state, part)
                for name, part in setup.splits.parts().items() if name != "train" and len(part)}
-    metrics = final_metrics(setup, at, results, weights_sha256(state), threads, loop.elapsed())
+    metrics = final_metrics(setup, at, results, weights_sha256(state), threads, loop.elapsed(),
+                            loop.seconds_compile)
     if store:
         if "test" in results:
             store.save_predictions(prediction_arrays(setup.splits.test, results["test"]))

@@ -14,6 +14,7 @@ as one graph.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ import numpy as np
 
 from kiso import nn, ops
 from kiso.autograd import Tensor, no_grad, value_and_grad
-from kiso.compiler import Traced, flatten_tree, optimise, trace
+from kiso.compiler import flatten_tree, optimise, trace, unflatten_tree
 from kiso.data import Augment, Normalizer
 from kiso.optim import Optimizer, global_norm
 
@@ -137,15 +138,19 @@ class Step:
 
 
 class Runner:
-    """Runs a step function with an engine: "eager" line by line, or "traced" as a graph.
+    """Runs a step function with an engine, see ENGINES in options.py.
 
-    The graph is recorded once for each combination of input shapes; both give the same bits.
+        eager     line by line in NumPy
+        traced    as a graph, recorded once for each combination of input shapes; the same bits
+        compiled  that graph as machine code on `threads` threads; the same numbers to rounding
     """
 
-    def __init__(self, f: Callable[..., Any], engine: str):
+    def __init__(self, f: Callable[..., Any], engine: str, threads: int | None = None):
         self.f = f
         self.engine = engine
-        self.graphs: dict[Any, Traced] = {}
+        self.threads = threads
+        self.graphs: dict[Any, Callable[..., Any]] = {}
+        self.seconds_compile = 0.0
 
     def __call__(self, *args: Any) -> Any:
         """Run the function on arrays."""
@@ -154,6 +159,20 @@ class Runner:
         leaves, _ = flatten_tree(args)
         key = tuple((v.shape, v.dtype.str) for v in leaves)
         if key not in self.graphs:
-            traced = trace(self.f, *args)
-            self.graphs[key] = replace(traced, graph=optimise(traced.graph))
+            started = time.perf_counter()
+            self.graphs[key] = self._prepare(args)
+            self.seconds_compile += time.perf_counter() - started
         return self.graphs[key](*args)
+
+    def _prepare(self, args: tuple[Any, ...]) -> Callable[..., Any]:
+        traced = trace(self.f, *args)
+        if self.engine == "traced":
+            return replace(traced, graph=optimise(traced.graph))
+        from kiso.runtime import compile_graph
+
+        code = compile_graph(traced.graph, self.threads)
+
+        def call(*args: Any) -> Any:
+            leaves, _ = flatten_tree(args)
+            return unflatten_tree(traced.results, code(*leaves))
+        return call

@@ -4,7 +4,7 @@
     convolution, gradient   pack the weights; slide over the image
     weight gradient         PARTS sums over ranges of samples, each by one thread; add them in order
 
-The number of parts is fixed, so the result has the same bits for any number of threads.
+The number of parts is fixed, so the order of the sum does not depend on the number of threads.
 """
 
 from __future__ import annotations
