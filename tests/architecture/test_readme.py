@@ -84,7 +84,8 @@ def mnist(folder: Path, data: Path | None) -> None:
     if data is None or not (data / "mnist").is_dir():
         pytest.skip("MNIST is not here: neither in KISO_DATA nor in ../shared/data")
     (folder / "data").mkdir(exist_ok=True)
-    (folder / "data" / "mnist").symlink_to(data / "mnist")
+    if not (folder / "data" / "mnist").exists():
+        (folder / "data" / "mnist").symlink_to(data / "mnist")
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ CASES = {
     f"{KISO} resume runs/digits": Case(),
     f"{KISO} report runs/digits --lang ja": Case(prints="report"),
     f"{MNIST} --epochs 10": Case(needs=mnist, prints="report"),
+    f"{KISO} train mnist --data-dir data/mnist --epochs 2 --engine compiled":
+        Case(needs=mnist, prints="report"),
+    f'{KISO} show "conv4k3 relu pool2 linear3" --input 1x8x8 --stage kernels':
+        Case(cheap=True, prints=r"sum\("),
     f"{KISO} train photos/ --size 32 --epochs 5 --out runs/photos": Case(needs=photos),
     f"{KISO} predict runs/photos new/*.jpg": Case(prints="cat|dog|human"),
     f"{KISO} train houses.csv --target price --out runs/houses": Case(needs=houses),
