@@ -292,7 +292,8 @@ def show_command() -> Command:
                 help=tr("Shape of a sample: channels, height and width; for tables the number of "
                         "columns.")),
          Option(name="stage", metavar="STAGE", default="graph", panel=panel,
-                help=tr("graph: as traced; passes: after all passes; kernels: as loops.")),
+                help=tr("graph: as traced; passes: after all passes; kernels: as loops; "
+                       "llvm: as LLVM IR; asm: as instructions of this processor.")),
          Option(name="batch", metavar="N", read=count, default="1", panel=panel,
                 help=tr("Samples in a batch.")),
          Option(name="outputs", metavar="N", read=count, default="10", panel=panel,

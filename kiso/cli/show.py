@@ -17,7 +17,7 @@ from kiso.train.options import check_choice
 
 __all__ = ["STAGES", "show"]
 
-STAGES = ("graph", "passes", "kernels")
+STAGES = ("graph", "passes", "kernels", "llvm", "asm")
 
 
 def graph_of(net: nn.Module, shape: tuple[int, ...], batch: int, gradients: bool) -> Graph:
@@ -47,7 +47,8 @@ def graph_of(net: nn.Module, shape: tuple[int, ...], batch: int, gradients: bool
 
 def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph", batch: int = 1,
          outputs: int = 10, gradients: bool = False) -> int:
-    """Print one stage: the traced graph, the graph after all passes, or the kernels."""
+    """Print one stage: the traced graph, the graph after all passes, the kernels as formulas, the
+    IR that LLVM gets, or the machine's instructions."""
     check_choice("--stage", stage, STAGES)
     graph = graph_of(model_of(model, input, outputs), input, batch, gradients)
     if stage != "graph":
@@ -58,6 +59,11 @@ def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph
         from kiso.compiler.plan import plan
 
         text = program_text(plan(graph).program)
+    elif stage in ("llvm", "asm"):
+        from kiso.runtime import assembly, compile_graph
+
+        library = compile_graph(graph).library
+        text = library.text if stage == "llvm" else assembly(library.text, library.target)
     if not output.json:
         output.raw(text + "\n")
     output.document({"model": model, "stage": stage, "nodes": len(graph.nodes), "text": text})

@@ -26,6 +26,13 @@ def test_kernels_are_formulas(kiso: Kiso) -> None:
     assert "f32[5,2] = " in done.out and "sum(" in done.out
 
 
+@pytest.mark.parametrize("stage, words", [("llvm", ["define void @k0", "@work"]),
+                                          ("asm", ["work:", "ret"])])
+def test_machine_code(kiso: Kiso, stage: str, words: list[str]) -> None:
+    done = kiso("show", *NET, "--stage", stage)
+    assert done.code == 0 and all(word in done.out for word in words)
+
+
 @pytest.mark.parametrize("words, message", [
     (("--stage", "asn"), "--stage"),
     (("--batch", "0"), "--batch"),
