@@ -1,0 +1,80 @@
+"""Kiso's side of the race: the trainer's own step as machine code, its state fed back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.nets import Net, samples
+from kiso import optim
+from kiso.compiler import flatten_tree, trace, unflatten_tree
+from kiso.data import Normalizer
+from kiso.ops import make_key
+from kiso.train.step import Step, initial_state
+
+__all__ = ["LR", "MOMENTUM", "WEIGHT_DECAY", "Kiso"]
+
+LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
+
+
+@dataclass(frozen=True, eq=False)
+class AsIs(Normalizer):
+    """The data are normalised already, for both sides."""
+
+    def apply(self, x: Any) -> Any:
+        return x
+
+
+class Kiso:
+    """A model in training: `step()` is forward, loss, backward and update.
+
+    Without the trainer's metrics, which the peers do not compute either: what nobody reads is not
+    part of the compiled graph.
+    """
+
+    def __init__(self, net: Net, threads: int):
+        from kiso.runtime import compile_graph
+
+        self.model = net.build()
+        rule = optim.SGD(lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        one = np.ones((), np.float32)
+        step = Step(self.model, rule, "classification", "cross_entropy", AsIs(0 * one, one))
+
+        def f(state: Any, batch: Any) -> tuple[Any, Any]:
+            state, metrics = step.train(state, batch)
+            return state, metrics["loss"] / net.batch
+
+        state = initial_state(self.model, rule)
+        x, y = samples(net)
+        self.keys = [make_key(0, t) for t in range(64)]  # other dropout masks in each step
+        batch = {"x": x, "y": y, "lr": np.asarray(LR, np.float32), "key": self.keys[0]}
+        started = time.perf_counter()
+        traced = trace(f, state, batch)
+        self.code = compile_graph(traced.graph, threads)
+        self.compile_seconds = time.perf_counter() - started
+        self.state, self.structure = flatten_tree(state)
+        if traced.results != ("tuple", None, (self.structure, "leaf")):
+            raise RuntimeError("the state that the step returns is nested differently from the "
+                               "state that it takes")
+        self.batch = flatten_tree(batch)[0][:-1]
+        self.count = 0
+
+    def step(self) -> float:
+        """One step; the mean loss before the update."""
+        key = self.keys[self.count % len(self.keys)]
+        *self.state, loss = self.code(*self.state, *self.batch, key)
+        self.count += 1
+        return float(loss)
+
+    def weights(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Parameters, buffers and velocities by name."""
+        state = unflatten_tree(self.structure, list(self.state))
+        return state["params"], state["buffers"], {n: s["v"] for n, s in state["slots"].items()}
+
+    def multiply_adds(self, net: Net) -> int:
+        """Multiplications of one forward pass of the batch."""
+        return self.model.summary(net.shape).multiply_adds * net.batch
+

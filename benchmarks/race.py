@@ -1,0 +1,113 @@
+"""Who is timed when: the contenders take turns, so that a busy moment of the machine hits all."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["Contender", "WrongResult", "compare", "race"]
+
+TOLERANCE = 1e-4
+LARGEST = 0.05  # no rounding explains more
+SECONDS = 0.25  # what one turn of a contender lasts, about
+
+
+class Contender(Protocol):
+    """A model in training."""
+
+    def step(self) -> float:
+        """One whole step; the mean loss before the update."""
+        ...
+
+    def weights(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray],
+                               dict[str, np.ndarray]]:
+        """Parameters, buffers and velocities by name."""
+        ...
+
+
+class WrongResult(Exception):
+    """The two sides do not compute the same; a time would mean nothing."""
+
+
+def compare(ours: Contender, peer: Contender, exact: Callable[[], Contender],
+            tolerance: float = TOLERANCE) -> float:
+    """One step of both from the same weights; the largest relative difference.
+
+    Compared are the loss, and for each tensor |a - b| / |b| (Euclidean norms): parameters after
+    the step, running statistics, and velocities, which are the gradients (plus decay) in the
+    first step.
+
+    Where an input of a ReLU is 0 but for rounding, or two numbers of a window are equal but for
+    it, correct float32 programs may choose differently, and gradients before that place differ by
+    more than the tolerance. If they do, `exact` makes a peer in float64 to decide: loss and
+    statistics, which do not jump, must be within the tolerance of it, and gradients no further
+    from it than twice the float32 peer's worst. Errors: WrongResult with the worst tensor.
+    """
+    ours_loss, peer_loss = ours.step(), peer.step()
+    found = _differences(ours, peer) | {"loss": abs(ours_loss - peer_loss) / abs(peer_loss)}
+    if max(found.values(), key=_badness) <= tolerance:
+        return max(found.values())
+    judge = exact()
+    loss = judge.step()
+    mine = _differences(ours, judge) | {"loss": abs(ours_loss - loss) / abs(loss)}
+    allowed = min(max(2 * max(_differences(peer, judge).values()), tolerance), LARGEST)
+    wrong = {name: error for name, error in mine.items()
+             if not error <= (tolerance if name.startswith(("loss", "statistic")) else allowed)}
+    if wrong:
+        worst = max(wrong, key=lambda n: _badness(wrong[n]))
+        raise WrongResult(f"{worst} differs from float64 by {wrong[worst]:.1e} where "
+                          f"{allowed:.1e} is rounding; loss {ours_loss:.6f}, peer {peer_loss:.6f}")
+    return max(mine.values())
+
+
+def _differences(a: Contender, b: Contender) -> dict[str, float]:
+    """Relative difference of each tensor."""
+    found: dict[str, float] = {}
+    for kind, mine, other in zip(("weight", "statistic", "gradient"), a.weights(), b.weights(),
+                                 strict=True):
+        if mine.keys() != other.keys():
+            raise WrongResult(f"names differ: {sorted(mine.keys() ^ other.keys())}")
+        for name, value in mine.items():
+            norm = float(np.linalg.norm(other[name].ravel())) + 1e-12
+            found[f"{kind} {name}"] = float(np.linalg.norm((value - other[name]).ravel())) / norm
+    return found
+
+
+def _badness(error: float) -> float:
+    """NaN is no number to be compared: it is the worst."""
+    return np.inf if np.isnan(error) else error
+
+
+def race(contenders: Mapping[str, Contender], rounds: int,
+         seconds: float = SECONDS) -> dict[str, float]:
+    """Milliseconds a step: for each contender the median over rounds of its round's median.
+
+    In each round every contender in turn does one step that is not timed (what the others left in
+    the caches, and their threads that still spin) and then some that are.
+    """
+    turns = {name: _steps(c, seconds) for name, c in contenders.items()}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for i in range(rounds):
+        for name in names[i % len(names):] + names[:i % len(names)]:  # nobody is always first
+            contenders[name].step()
+            times[name].append(statistics.median(
+                _timed(contenders[name]) for _ in range(turns[name])))
+    return {name: 1e3 * statistics.median(found) for name, found in times.items()}
+
+
+def _timed(contender: Contender) -> float:
+    started = time.perf_counter()
+    contender.step()
+    return time.perf_counter() - started
+
+
+def _steps(contender: Contender, seconds: float) -> int:
+    """Warm up, and find how many steps fill a turn: 1 to 100."""
+    for _ in range(2):
+        contender.step()
+    return max(1, min(100, int(seconds / _timed(contender))))
