@@ -62,7 +62,7 @@ def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph
     elif stage in ("llvm", "asm"):
         from kiso.runtime import assembly, compile_graph
 
-        library = compile_graph(graph).library
+        library = compile_graph(graph).lib
         text = library.text if stage == "llvm" else assembly(library.text, library.target)
     if not output.json:
         output.raw(text + "\n")

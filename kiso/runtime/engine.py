@@ -44,11 +44,11 @@ class Executable:
         self.module: Module = generate(program, self.target.vector_bytes, _contract)
         self.scratch, self.scratch_bytes = expanded.scratch, 4 * expanded.floats
         names = [code.name for code in self.module.kernels]
-        text = merged(self.module.text, str(expanded.library.module),
+        text = merged(self.module.text, str(expanded.lib.module),
                       work_text(self.module.kernels))
-        self.library = Library(text, self.target, ["main", "work", *names])
-        self._work = _Work(self.library.address["work"])
-        self.parts = [_Part(self.library.address[name]) for name in names]
+        self.lib = Library(text, self.target, ["main", "work", *names])
+        self._work = _Work(self.lib.address["work"])
+        self.parts = [_Part(self.lib.address[name]) for name in names]
         self.constants = {b: np.array(value, b.dtype, order="C")
                           for b, value in found.constants.items()}
         self._free: list[Workspace] = []

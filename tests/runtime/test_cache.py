@@ -31,8 +31,8 @@ def run() -> Any:
 
 
 def test_the_second_time_comes_from_the_cache(folder: Path) -> None:
-    assert not run().library.from_cache
-    assert run().library.from_cache
+    assert not run().lib.from_cache
+    assert run().lib.from_cache
     assert len(list(folder.iterdir())) == 1
 
 
@@ -51,19 +51,19 @@ def test_damaged_entries_are_built_again(folder: Path, damage: Any) -> None:
     path, = folder.iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert not run().library.from_cache
+    assert not run().lib.from_cache
     assert path.read_bytes() == whole
-    assert run().library.from_cache
+    assert run().lib.from_cache
 
 
 def test_without_a_usable_folder_all_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                            folder: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KISO_CACHE", str(tmp_path / "file" / "below"))
-    assert not run().library.from_cache
-    assert not run().library.from_cache
+    assert not run().lib.from_cache
+    assert not run().lib.from_cache
     monkeypatch.setenv("KISO_CACHE", "/proc/self/nothing")
-    assert not run().library.from_cache
+    assert not run().lib.from_cache
 
 
 def test_a_folder_in_the_place_of_an_entry(folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_folder_in_the_place_of_an_entry(folder: Path) -> None:
     path, = folder.iterdir()
     path.unlink()
     path.mkdir()
-    assert not run().library.from_cache
+    assert not run().lib.from_cache
 
 
 def test_nothing_unfinished_stays(folder: Path) -> None:

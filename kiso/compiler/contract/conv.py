@@ -78,7 +78,7 @@ class SlidingDriver:
 
     def __init__(self, library: Library, work: Sliding, epilogue: Epilogue, accumulate: bool,
                  name: str):
-        self.library, self.work, self.epilogue, self.load = library, work, epilogue, accumulate
+        self.lib, self.work, self.epilogue, self.load = library, work, epilogue, accumulate
         self.lanes = library.machine.lanes
         self.wholes = -(-work.outer // self.lanes) * self.lanes  # columns of a group, padded
         rows = max(h.count for h, _ in work.phases)
@@ -104,11 +104,11 @@ class SlidingDriver:
         return high - low + 1
 
     def _tiling(self, h: Axis, w: Axis) -> Tiling:
-        return tiling(self.library.machine, (min(self.rows, h.count), w.count), self.work.outer,
+        return tiling(self.lib.machine, (min(self.rows, h.count), w.count), self.work.outer,
                       h.taps * w.taps * self.work.inner)
 
     def _write(self) -> Driver:
-        code = self.code = self.library.function(self.name, self.pointers, ("begin", "end"))
+        code = self.code = self.lib.function(self.name, self.pointers, ("begin", "end"))
         *_, begin, end = code.fn.args
 
         def unit(u: Any) -> None:
@@ -139,7 +139,7 @@ class SlidingDriver:
             image, top = code.at(image, code.mul(first, self.window.row)), 0
         else:
             target = code.fn.args[-3]
-            copier = row_copier(self.library, self.window, bottom - top + 1)
+            copier = row_copier(self.lib, self.window, bottom - top + 1)
             code.call(copier, [image, target], [code.add(first, top)])
             image = target
         base = 0
@@ -213,7 +213,7 @@ class SlidingDriver:
                 code.mul(part.n, work.out[0] * line), h.out_start * line,
                 code.mul(code.add(code.mul(part.block, self.rows), i), h.out_step * line),
                 code.mul(j, w.out_step * work.outputs), w.out_start * work.outputs, column)
-            code.call(micro(self.library, spec, self.epilogue),
+            code.call(micro(self.lib, spec, self.epilogue),
                       [code.at(part.image, source), code.at(packed, weights), y,
                        code.at(x, place), *extra],
                       [offset, column])
@@ -229,7 +229,7 @@ class SlidingDriver:
         """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row
         k, tap column l, input channel c of the group and output channel o is at k, l, c, o times
         `strides`. For the gradient of x, o is reduced over and c is the column."""
-        code = self.library.function(f"{self.name}_pack", ("w", "packed"), ("begin", "end"))
+        code = self.lib.function(f"{self.name}_pack", ("w", "packed"), ("begin", "end"))
         *_, begin, end = code.fn.args
         base = first = 0
         for (h, w), found in zip(self.work.phases, self.tilings, strict=True):
@@ -261,7 +261,7 @@ class SlidingDriver:
         g, i = code.b.sdiv(unit, count), code.b.srem(unit, count)
         v = code.add(code.mul(i, size), segment.vector)
         width = column_width(work.outer, segment.vector, size, self.lanes)
-        fn = panel_packer(self.library, work.inner, width, over, along)
+        fn = panel_packer(self.lib, work.inner, width, over, along)
         here = code.add(code.mul(g, per_group), code.mul(v, self.lanes * along))
         there = code.add(code.mul(g, self.wholes * steps), code.mul(v, self.lanes * steps),
                          segment.base)

@@ -87,7 +87,7 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int,
 
 class _Writer:
     def __init__(self, library: Library, conv: Conv, least_units: int, name: str):
-        self.library, self.conv = library, conv
+        self.lib, self.conv = library, conv
         self.lanes = library.machine.lanes
         self.inner, self.outer = conv.channels // conv.groups, conv.outputs // conv.groups
         self.wholes = -(-self.outer // self.lanes) * self.lanes
@@ -154,7 +154,7 @@ class _Writer:
         x, _, _, scratch = code.fn.args[:4]
         window = Window(*conv.size, conv.channels, -conv.padding[1], self.columns, size)
         height = self._height(part.rows)
-        copier = row_copier(self.library, window, height)
+        copier = row_copier(self.lib, window, height)
         first = code.add(code.mul(part.row, conv.stride[0]), -conv.padding[0])
         target = code.at(scratch, code.mul(to, part.count * height * self.columns))
 
@@ -189,7 +189,7 @@ class _Writer:
         if conv.groups == 1 and conv.outputs == vectors * self.lanes:
             packed = gy  # as it is
         else:
-            packer = panel_packer(self.library, pixels, width, conv.outputs, 1)
+            packer = panel_packer(self.lib, pixels, width, conv.outputs, 1)
             code.call(packer, [code.at(gy, column), packed])
         if self.few:
             for tile in self.tiles:
@@ -231,7 +231,7 @@ class _Writer:
         following = code.b.select(
             code.b.icmp_signed("<", code.value(number), code.value(first)),
             code.at(x, x_next), code.at(gy, gy_next))
-        return micro(self.library, Block(rows, places, width, loops, load=True,
+        return micro(self.lib, Block(rows, places, width, loops, load=True,
                                          ahead=ahead)), following
 
     def _several(self, part: _Part, packed: Any, row: int, size: int, width: int,

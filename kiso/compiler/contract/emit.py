@@ -98,7 +98,7 @@ class Code:
     """The function being written, with the place where the next instruction goes."""
 
     def __init__(self, library: Library, fn: Any):
-        self.library = library
+        self.lib = library
         self.machine = library.machine
         self.fn = fn
         self.b: Any = ir.IRBuilder(fn.append_basic_block("entry"))
@@ -148,17 +148,17 @@ class Code:
     @property
     def zero(self) -> Any:
         """A vector of zeros."""
-        return ir.Constant(self.library.vector, [0.0] * self.machine.lanes)
+        return ir.Constant(self.lib.vector, [0.0] * self.machine.lanes)
 
     def load(self, pointer: Any, offset: Any, lanes: int) -> Any:
         """A vector; where fewer lanes than a full vector are wanted, the rest is zero."""
         address = self.at(pointer, offset)
-        kind = self.library.vector
+        kind = self.lib.vector
         if lanes >= self.machine.lanes:
             return self.b.load(address, align=4, typ=kind)
         mask = self._mask(lanes)
         name = f"llvm.masked.load.v{self.machine.lanes}f32.p0"
-        load = self.library.intrinsic(name, kind, [PTR, I32, mask.type, kind])
+        load = self.lib.intrinsic(name, kind, [PTR, I32, mask.type, kind])
         return self.b.call(load, [address, ir.Constant(I32, 4), mask, self.zero])
 
     def store(self, x: Any, pointer: Any, offset: Any, lanes: int) -> None:
@@ -170,13 +170,13 @@ class Code:
         mask = self._mask(lanes)
         name = f"llvm.masked.store.v{self.machine.lanes}f32.p0"
         kinds = [x.type, PTR, I32, mask.type]
-        store = self.library.intrinsic(name, ir.VoidType(), kinds)
+        store = self.lib.intrinsic(name, ir.VoidType(), kinds)
         self.b.call(store, [x, address, ir.Constant(I32, 4), mask])
 
     def prefetch(self, pointer: Any, offset: Any) -> None:
         """Ask for a cache line; the address need not be valid."""
         name = "llvm.prefetch.p0"
-        fetch = self.library.intrinsic(name, ir.VoidType(), [PTR, I32, I32, I32])
+        fetch = self.lib.intrinsic(name, ir.VoidType(), [PTR, I32, I32, I32])
         kinds = [ir.Constant(I32, n) for n in (0, 2, 1)]  # to read, into the second level, data
         self.b.call(fetch, [self.at(pointer, offset), *kinds])
 
@@ -188,7 +188,7 @@ class Code:
 
     def splat(self, x: Any) -> Any:
         """A float in every lane."""
-        kind = self.library.vector
+        kind = self.lib.vector
         none = ir.Constant(kind, ir.Undefined)
         one = self.b.insert_element(none, x, ir.Constant(I32, 0))
         lanes = ir.Constant(ir.VectorType(I32, self.machine.lanes), [0] * self.machine.lanes)
@@ -205,9 +205,9 @@ class Code:
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, rounded once."""
-        kind = self.library.vector
+        kind = self.lib.vector
         name = f"llvm.fma.v{self.machine.lanes}f32"
-        return self.b.call(self.library.intrinsic(name, kind, [kind] * 3), [a, b, c])
+        return self.b.call(self.lib.intrinsic(name, kind, [kind] * 3), [a, b, c])
 
     def maximum(self, a: Any, b: Any) -> Any:
         """The larger, lane by lane; a where either is no number."""

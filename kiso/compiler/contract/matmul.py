@@ -64,7 +64,7 @@ class _Writer:
     def __init__(self, library: Library, product: Product, epilogue: Epilogue, name: str):
         assert product.split in ("rows", "columns"), product.split
         assert min(product.rows, product.columns, product.depth) > 0, product
-        self.library, self.product, self.epilogue = library, product, epilogue
+        self.lib, self.product, self.epilogue = library, product, epilogue
         self.lanes = library.machine.lanes
         vectors = -(-product.columns // self.lanes)
         self.by_rows = product.split == "rows"
@@ -101,7 +101,7 @@ class _Writer:
 
     def _body(self, row: Any, rows: int, vector: Any, vectors: int) -> None:
         """C[row.., vectors..] for `rows` rows and `vectors` vectors of columns."""
-        found = tiling(self.library.machine, (min(rows, self.at_once) if self.pack_a else rows,),
+        found = tiling(self.lib.machine, (min(rows, self.at_once) if self.pack_a else rows,),
                        vectors * self.lanes, self.steps)
 
         def block(k: Any, steps: int, first: bool, last: bool) -> None:
@@ -127,7 +127,7 @@ class _Writer:
         target = code.fn.args[-3]
 
         def tile(r: Any, size: int) -> None:
-            packer = row_packer(self.library, steps, stride, size)
+            packer = row_packer(self.lib, steps, stride, size)
             source = code.at(a, code.add(code.mul(k, stride), row, r))
             code.call(packer, [source, code.at(target, code.mul(r, steps))])
         code.each(self._row_groups(found, rows, 0), tile)
@@ -166,7 +166,7 @@ class _Writer:
         following_panel = code.at(origin, vectors * self.lanes * n_stride)
         if self.pack_b:
             target = code.at(scratch, self.packed_a)
-            packer = panel_packer(self.library, now.steps, width, k_stride, n_stride)
+            packer = panel_packer(self.lib, now.steps, width, k_stride, n_stride)
             code.call(packer, [origin, target])
             origin, k_stride = target, vectors * self.lanes
 
@@ -188,7 +188,7 @@ class _Writer:
                                       code.value(_QUARTERS))
                 following = [code.at(following_panel, code.mul(quarter, share))]
             offset = code.add(code.mul(code.add(now.row, r), p.columns), column)
-            code.call(micro(self.library, spec, self.epilogue),
+            code.call(micro(self.lib, spec, self.epilogue),
                       [source, origin, c, *following, *(extra if now.last else ())],
                       [offset, column])
         code.each(tiles, tile)

@@ -83,7 +83,7 @@ class Expansion:
     """A program whose contracts are steps, the library of their code, scratch for each thread."""
 
     program: Program
-    library: Library
+    lib: Library
     scratch: Buffer
     floats: int
 
@@ -96,12 +96,12 @@ def expand(program: Program, machine: Machine) -> Expansion:
             made.contract(kernel)
         else:
             made.program.kernels.append(kernel)
-    return Expansion(made.program, made.library, made.scratch, made.floats)
+    return Expansion(made.program, made.lib, made.scratch, made.floats)
 
 
 class _Expander:
     def __init__(self, library: Library):
-        self.library = library
+        self.lib = library
         self.program = Program()
         self.scratch = Buffer((1,), np.dtype(np.float32), (0,), "scratch")
         self.floats = 0
@@ -136,7 +136,7 @@ class _Expander:
         rows, columns = contract.buffer.shape
         depth = contract.inputs[0].shape[0 if contract.turned[0] else 1]
         split, extent = ("rows", rows) if rows >= columns else ("columns", columns)
-        driver = matmul(self.library, Product(
+        driver = matmul(self.lib, Product(
             rows, columns, depth, *contract.turned, split=split, unit=-(-extent // 4)),
             name=f"c{self.count}")
         self.step(contract, driver, contract.inputs, contract.buffer)
@@ -148,7 +148,7 @@ class _Expander:
         x, y = (contract.buffer, images) if backward else (images, contract.buffer)
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
         make = conv_input_gradient if backward else conv_forward
-        found = make(self.library, conv, name=f"c{self.count}")
+        found = make(self.lib, conv, name=f"c{self.count}")
         packer = found.packer(taps_first(W), backward)
         packed = self.floats_buffer(found.packed_size, "packed")
         self.step(contract, packer, (W,), packed)
@@ -159,11 +159,11 @@ class _Expander:
         x, gy = contract.inputs
         W = contract.buffer
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
-        driver = conv_weight_gradient(self.library, conv, PARTS, name=f"c{self.count}")
+        driver = conv_weight_gradient(self.lib, conv, PARTS, name=f"c{self.count}")
         size = int(np.prod(W.shape))
         parts = self.floats_buffer(PARTS * size, "parts")
         self.step(contract, driver, (x, gy), parts, parts=PARTS, own=parts, piece=size)
-        total = conv_weight_sum(self.library, conv, PARTS, taps_first(W), f"c{self.count}_sum")
+        total = conv_weight_sum(self.lib, conv, PARTS, taps_first(W), f"c{self.count}_sum")
         self.step(contract, total, (parts,), W)
 
 
