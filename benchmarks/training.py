@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     options = parser().parse_args(argv)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # files keep whole rows
     console.print(f"{machine()}; {options.threads} threads, {options.rounds} rounds")
     console.print(f"load average before: {os.getloadavg()[0]:.1f}")
     rows: list[tuple[dict[str, Any], float]] = []
