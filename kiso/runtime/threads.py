@@ -22,6 +22,7 @@ from kiso.compiler.codegen import Code
 __all__ = ["run", "work_text"]
 
 SPINS = 2000
+YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"  # of the operating system
 _order = threading.Lock()
 
 BARRIER = f"""
@@ -41,12 +42,12 @@ wait:
 again:
   br label %spin
 yield:
-  %ignored = call i32 @sched_yield()
+  %ignored = call i32 @{YIELD}()
   br label %spin
 leave:
   ret void
 }}
-declare i32 @sched_yield()
+declare i32 @{YIELD}()
 """
 
 
