@@ -90,7 +90,10 @@ class Library:
         code = cache.fetch(key, build)
         with _lock:
             _start()
-            self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=False,
+            # JITLink lays code and its constants side by side. The older linker asks the system
+            # for each of them; beside large libraries (PyTorch) they came to lie more than 2 GiB
+            # apart, and the process was aborted.
+            self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=True,
                                                    suppress_errors=True)
             Library._numbers += 1
             library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
