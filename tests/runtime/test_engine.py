@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import resource
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
@@ -142,19 +140,3 @@ def test_unknown_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         with pytest.raises(ConfigError, match="does not run here"):
             compile_graph(graph)
-
-
-def test_code_and_constants_lie_together_beside_a_full_address_space() -> None:
-    """Far-apart pieces once aborted the process: reserve memory as large libraries do."""
-    script = (
-        "import mmap, numpy as np\n"
-        "kept = [mmap.mmap(-1, 1 << 28) for _ in range(40)]\n"
-        "from kiso import ops\n"
-        "from kiso.compiler import trace\n"
-        "from kiso.runtime import compile_graph\n"
-        "x = np.linspace(-3, 3, 999, dtype='f')\n"
-        "for n in range(8):\n"
-        "    kept += [mmap.mmap(-1, 1 << 28) for _ in range(8)]\n"
-        "    f = lambda x: ops.exp(ops.tanh(x) * float(n)) + ops.sin(x)\n"
-        "    assert np.allclose(compile_graph(trace(f, x).graph)(x)[0], f(x), atol=1e-4)\n")
-    subprocess.run([sys.executable, "-c", script], check=True)
