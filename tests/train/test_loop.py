@@ -341,7 +341,6 @@ def test_twenty_random_kills(tmp_path):
                 if path.exists():
                     load_checkpoint(path)
         assert sha256(out) == sha256(tmp_path / "whole")
-    assert runs >= 2
 
 
 @pytest.mark.slow
