@@ -46,7 +46,7 @@ class Executable:
         names = [code.name for code in self.module.kernels]
         text = merged(self.module.text, str(expanded.lib.module),
                       work_text(self.module.kernels))
-        self.lib = Library(text, self.target, ["main", "work", *names])
+        self.lib = Library(text, self.target, ["work", *names])
         self._work = _Work(self.lib.address["work"])
         self.parts = [_Part(self.lib.address[name]) for name in names]
         self.constants = {b: np.array(value, b.dtype, order="C")

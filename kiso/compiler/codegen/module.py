@@ -19,7 +19,7 @@ Writer = Callable[[str, Contract, dict[Buffer, int], int], Code]
 class Module:
     """IR text; `slots` is the place of each buffer in the table of pointers.
 
-    Functions: each kernel as `name(table, begin, end)`, and `main(table)` that runs all of them.
+    Functions: each kernel as `name(table, begin, end)`; the runtime adds the one that calls them.
     """
 
     text: str
@@ -50,12 +50,10 @@ def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -
                 nests = [convert(kernel)]
             codes.append(write_kernel(f"k{i}", nests, slots, vector_bytes))
     declared = {name: line for code in codes for name, line in code.declared.items()}
-    calls = [f"  call void @{c.name}(ptr %table, i64 0, i64 {c.items})" for c in codes if c.items]
-    main = "\n".join(["define void @main(ptr %table) nounwind {", *calls, "  ret void", "}"])
     bodies: dict[str, str] = {}
     functions = [c.text.replace("@BODY", "@" + bodies.setdefault(c.body, f"body{len(bodies)}"))
                  for c in codes]
     written = [body.replace("@BODY", "@" + name) for body, name in bodies.items()]
-    text = "\n".join([*written, *functions, main, *declared.values(),
+    text = "\n".join([*written, *functions, *declared.values(),
                       "attributes #0 = { noinline nounwind }", ""])
     return Module(text, tuple(codes), slots)
