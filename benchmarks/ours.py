@@ -51,27 +51,33 @@ class Kiso:
         x, y = samples(net)
         self.keys = [make_key(0, t) for t in range(64)]  # other dropout masks in each step
         batch = {"x": x, "y": y, "lr": np.asarray(LR, np.float32), "key": self.keys[0]}
+        leaves, self.structure = flatten_tree(state)
         started = time.perf_counter()
         traced = trace(f, state, batch)
-        self.code = compile_graph(traced.graph, threads)
-        self.compile_seconds = time.perf_counter() - started
-        self.state, self.structure = flatten_tree(state)
         if traced.results != ("tuple", None, (self.structure, "leaf")):
             raise RuntimeError("the state that the step returns is nested differently from the "
                                "state that it takes")
+        self.code = compile_graph(traced.graph, threads, state={k: k for k in range(len(leaves))})
+        self.compile_seconds = time.perf_counter() - started
+        self.state = [self.code.place(k, leaf) for k, leaf in enumerate(leaves)]
         self.batch = flatten_tree(batch)[0][:-1]
         self.count = 0
 
+    def steps(self, count: int) -> np.ndarray:
+        """So many steps in one call; the mean loss before each update."""
+        keys = np.stack([self.keys[(self.count + i) % len(self.keys)] for i in range(count)])
+        inputs = [*self.state, *self.batch, keys]
+        self.count += count
+        return self.code.run(inputs, moving={len(inputs) - 1}, steps=count).outputs[0]
+
     def step(self) -> float:
         """One step; the mean loss before the update."""
-        key = self.keys[self.count % len(self.keys)]
-        *self.state, loss = self.code(*self.state, *self.batch, key)
-        self.count += 1
-        return float(loss)
+        return float(self.steps(1)[0])
 
     def weights(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Parameters, buffers and velocities by name."""
-        state = unflatten_tree(self.structure, list(self.state))
+        state = unflatten_tree(self.structure, [self.code.natural(k, leaf)
+                                                for k, leaf in enumerate(self.state)])
         return state["params"], state["buffers"], {n: s["v"] for n, s in state["slots"].items()}
 
     def multiply_adds(self, net: Net) -> int:

@@ -81,9 +81,13 @@ def kernel_text(kernel: Kernel | Contract, names: Names) -> str:
     """One kernel on one line."""
     if isinstance(kernel, Contract):
         spec = Spec(kernel.buffer.shape, kernel.buffer.dtype)
+        count = len(kernel.turned)
         given = ", ".join(names.buffer(b) + (".T" if turned else "")
-                          for b, turned in zip(kernel.inputs, kernel.turned, strict=True))
-        return f"{names.buffer(kernel.buffer)} {spec} = {kernel.op}({given})"
+                          for b, turned in zip(kernel.inputs[:count], kernel.turned, strict=True))
+        more = map(names.buffer, kernel.inputs[count:])
+        after = "".join(f" {name}" + ("" if name == "relu" else f"({next(more)})")
+                        for name in kernel.after)
+        return f"{names.buffer(kernel.buffer)} {spec} = {kernel.op}({given}){after}"
     target = f"{names.buffer(kernel.buffer)}[{', '.join(map(names.axis, kernel.axes))}]"
     spec = Spec(kernel.buffer.shape, kernel.buffer.dtype)
     line = f"{target} {spec} = {names.text(kernel.expr)}"

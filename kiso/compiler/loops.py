@@ -18,8 +18,9 @@ down. A load must be inside its buffer even where a select drops it: clamp the i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ from kiso.errors import GraphError
 from kiso.ops.op import Op, Shape
 
 __all__ = ["Axis", "Binary", "Buffer", "Cast", "Const", "Contract", "Expr", "Fn", "Index",
-           "Kernel", "Load", "Program", "Reduce", "Select", "Unary", "const", "maximum", "minimum",
-           "parts", "reduce", "select", "subexpressions", "unary"]
+           "Kernel", "Load", "Program", "Reduce", "Select", "Unary", "cheap", "const", "maximum",
+           "minimum", "parts", "reduce", "select", "subexpressions", "unary"]
 
 FLOAT_UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor")
 UNARY = (*FLOAT_UNARY, "neg", "abs", "sign", "not")
@@ -331,6 +332,31 @@ class Fn:
         return Fn(buffer.shape, buffer.dtype, lambda *i: Load(buffer, i), moves=True)
 
 
+HEAVY = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow")
+FEW = 8  # operations
+
+
+def cheap(fn: Fn) -> bool:
+    """Whether computing an element again costs no more than reading it from memory: a few
+    operations on the element at the same place of one array, and numbers of arrays that are far
+    smaller (one for each channel)."""
+    axes = [Axis(n) for n in fn.shape]
+    size = prod(fn.shape)
+    large: set[Buffer] = set()
+    work = 0
+    for e in subexpressions(fn.at(*map(Index, axes))):
+        if isinstance(e, Reduce) or getattr(e, "name", "") in HEAVY:
+            return False
+        work += isinstance(e, Binary | Unary | Select | Cast)
+        if isinstance(e, Load) and prod(e.buffer.shape) * 16 > size:
+            same = all(isinstance(i, Index) and i.axis is a
+                       for i, a in zip(e.indices, axes, strict=False))
+            if not same or len(e.indices) != len(axes):
+                return False
+            large.add(e.buffer)
+    return work <= FEW and len(large) <= 1
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """buffer[axes] = expr for all values of the axes (one for each axis of the buffer)."""
@@ -345,7 +371,13 @@ class Kernel:
 class Contract:
     """buffer = op(inputs) for a matrix product or convolution, left to a kernel of its own.
 
-    turned: which inputs lie in memory with their (two) axes exchanged.
+    turned: which of the two inputs lie in memory with their (two) axes exchanged. `after` is work
+    on each result, in this order; what it needs stands behind the two inputs:
+
+        bias      + b[c], for channel or column c
+        add       + x, an array like the result
+        relu      max(result, 0)
+        mask      result where x > 0, else 0
     """
 
     op: Op
@@ -353,6 +385,12 @@ class Contract:
     turned: tuple[bool, ...]
     buffer: Buffer
     name: str = ""
+    after: tuple[str, ...] = ()
+
+    def renamed(self, names: Mapping[Buffer, Buffer]) -> Contract:
+        """The same with other buffers."""
+        return replace(self, inputs=tuple(names.get(b, b) for b in self.inputs),
+                       buffer=names.get(self.buffer, self.buffer))
 
 
 class Program:

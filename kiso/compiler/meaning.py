@@ -35,14 +35,30 @@ def evaluate(program: Program, arrays: dict[Buffer, Array]) -> dict[Buffer, Arra
     with np.errstate(all="ignore"):
         for kernel in program.kernels:
             if isinstance(kernel, Contract):
-                given = [values[b].T if turned else values[b]
-                         for b, turned in zip(kernel.inputs, kernel.turned, strict=True)]
-                values[kernel.buffer] = kernel.op(*given)
+                values[kernel.buffer] = _contract(kernel, [values[b] for b in kernel.inputs])
                 continue
             y = _value(kernel.expr, {a: i for i, a in enumerate(kernel.axes)}, kernel.axes, values)
             values[kernel.buffer] = np.array(np.broadcast_to(y, kernel.buffer.shape),
                                              kernel.buffer.dtype)
     return values
+
+
+def _contract(kernel: Contract, given: list[Array]) -> Array:
+    """The op, then the work after it."""
+    count = len(kernel.turned)
+    y: Array = kernel.op(*(x.T if turned else x
+                           for x, turned in zip(given[:count], kernel.turned, strict=True)))
+    more = iter(given[count:])
+    for name in kernel.after:
+        if name == "bias":
+            y = y + next(more).reshape(-1, *(1,) * (y.ndim - 2))
+        elif name == "add":
+            y = y + next(more)
+        elif name == "mask":
+            y = y * (next(more) > 0)
+        else:
+            y = np.maximum(y, 0)
+    return y
 
 
 def _value(e: Expr, place: dict[Axis, int], axes: tuple[Axis, ...],

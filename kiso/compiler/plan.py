@@ -1,25 +1,30 @@
 """From a graph to kernels: which values are stored, which are computed on the way (fusion).
 
-A node's result stays a `Fn` when nothing would be computed twice: it only moves data, or it has a
-single reader that reads each element once. Everything else is stored. Outputs always are.
+A node's result stays a `Fn` when it only moves data, when it has a single reader that reads each
+element once, or when a few operations make it from one stored array: then reading that array costs
+no more than reading the result. Everything else is stored. Outputs always are.
 
-With `contracts`, products and convolutions of float32 are left to the kernels of contract/. These
-read and write stored arrays, images with the channels last in memory; that order is a property of
-the buffer, so that every other kernel reads it as it is.
+With `contracts`, products and convolutions of float32 are left to the kernels of contract/,
+together with the work that follows on each result (see after.py). These read and write stored
+arrays, images with the channels last in memory; that order is a property of the buffer, so that
+every other kernel reads it as it is. State of four axes is taken for filters, which lie in memory
+as (KH, KW, C, O).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from kiso import ops
+from kiso.compiler.after import follow
 from kiso.compiler.graph import Graph, Node, Spec
-from kiso.compiler.loops import Buffer, Contract, Fn, Program, const
+from kiso.compiler.loops import Buffer, Contract, Fn, Program, cheap, const
 from kiso.compiler.lower import RULES
 from kiso.compiler.meaning import evaluate
 from kiso.errors import GraphError
@@ -28,16 +33,27 @@ from kiso.ops.op import Array
 __all__ = ["Plan", "plan", "run_plan"]
 
 CONVOLUTIONS = (ops.Conv, ops.ConvInputGrad, ops.ConvWeightGrad)
+LAST = (0, 2, 3, 1)  # an image with the channels last
+FILTER = (2, 3, 1, 0)  # a filter with the output channels last
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Kernels with the buffers of inputs, constants and outputs."""
+    """Kernels with the buffers of inputs, constants and outputs. `carried` maps inputs that are
+    state to what replaces them after a step (themselves, if nothing does)."""
 
     program: Program
     inputs: tuple[Buffer, ...]
     constants: dict[Buffer, Array]
     outputs: tuple[Buffer, ...]
+    carried: dict[Buffer, Buffer] = field(default_factory=dict[Buffer, Buffer])
+    watched: tuple[Buffer, ...] = ()
+
+    @property
+    def results(self) -> list[Buffer]:
+        """The outputs that are no state."""
+        state = set(self.carried.values())
+        return [b for b in self.outputs if b not in state]
 
 
 def _buffer(spec: Spec, name: str, order: tuple[int, ...] | None = None) -> Buffer:
@@ -52,11 +68,17 @@ def _number(value: Array) -> Fn:
 class Planner:
     """One walk over the nodes of a graph."""
 
-    def __init__(self, graph: Graph, contracts: bool):
+    def __init__(self, graph: Graph, contracts: bool, state: Mapping[int, int | None]):
         self.graph = graph
         self.contracts = contracts
+        self.state = state
         self.program = Program()
-        self.inputs = tuple(_buffer(graph.specs[n], f"%{n}") for n in graph.inputs)
+        specs = graph.specs
+        kept = [specs[graph.inputs[k]] for k in state]
+        self.filters = {s.shape for s in kept if len(s.shape) == 4 and s.dtype == np.float32}
+        self.inputs = tuple(
+            _buffer(specs[n], f"%{n}", FILTER if k in state and specs[n].shape in self.filters
+                    else None) for k, n in enumerate(graph.inputs))
         self.values: dict[int, Fn] = {}
         self.stored: dict[int, Buffer] = dict(zip(graph.inputs, self.inputs, strict=True))
         self.constants: dict[Buffer, Array] = {}
@@ -64,16 +86,20 @@ class Planner:
             if value.size == 1:
                 self.values[n] = _number(value)
             else:
-                self.stored[n] = _buffer(graph.specs[n], f"%{n}")
+                self.stored[n] = _buffer(specs[n], f"%{n}")
                 self.constants[self.stored[n]] = value
         self.values |= {n: Fn.of(b) for n, b in self.stored.items()}
         self.uses = Counter(n for node in graph.nodes for n in node.inputs)
         self.uses.update(graph.outputs)
         self.maker = {n: node for node in graph.nodes for n in node.outputs}
+        self.readers: dict[int, Node] = {n: node for node in graph.nodes for n in node.inputs}
+        self.absorbed: set[Node] = set()  # nodes that a contract kernel does as well
         self.copies: dict[Buffer, Buffer] = {}
         self.pending: set[int] = set()  # computed on the way: not stored, and more than a move
-        self.batches = {graph.specs[n].shape[0] for node in graph.nodes if self.is_image(node)
-                        for n in (*node.inputs[:1], *node.outputs)} if contracts else set[int]()
+        images = [n for node in graph.nodes if contracts and self.is_image(node)
+                  for n in (*node.inputs[:1], *node.outputs)]
+        self.images = {specs[n].shape for n in images}
+        self.batches = {specs[n].shape[0] for n in images}
 
     def is_image(self, node: Node) -> bool:
         """A convolution that the contract kernels know: two axes, padded alike on both sides,
@@ -84,10 +110,14 @@ class Planner:
         return all(before == after for before, after in op.padding)
 
     def order(self, n: int) -> tuple[int, ...] | None:
-        """Channels last for the images of convolutions, and all that has their form."""
+        """Channels last for the images of convolutions, and all that has their form; as the
+        filters for what has theirs."""
         spec = self.graph.specs[n]
-        image = len(spec.shape) == 4 and spec.dtype == np.float32 and spec.shape[0] in self.batches
-        return (0, 2, 3, 1) if image and n not in self.graph.outputs else None
+        if len(spec.shape) != 4 or spec.dtype != np.float32:
+            return None
+        if spec.shape in self.filters and spec.shape not in self.images:
+            return FILTER
+        return LAST if spec.shape[0] in self.batches and n not in self.graph.outputs else None
 
     def store(self, n: int) -> Buffer:
         """Compute a value into memory, unless it is there."""
@@ -111,24 +141,25 @@ class Planner:
             if maker is not None and isinstance(maker.op, ops.Transpose) and n not in self.stored:
                 sources[i], turned[i] = maker.inputs[0], True
         given = [self.store(s) for s in sources]
-        (n,) = node.outputs
-        spec, last = self.graph.specs[n], (0, 2, 3, 1)
         if not flat:
             images = given if isinstance(node.op, ops.ConvWeightGrad) else given[:1]
             given = [self.channels_last(b) for b in images] + given[len(images):]
         gives_image = not flat and not isinstance(node.op, ops.ConvWeightGrad)
-        buffer = _buffer(spec, f"%{n}", last if gives_image else None)
+        order = LAST if gives_image else None if flat else self.order(node.outputs[0])
+        after, more, n = follow(self, node, order) if flat or gives_image else \
+            ((), (), node.outputs[0])
+        buffer = _buffer(self.graph.specs[n], f"%{n}", order)
         self.program.kernels.append(Contract(
-            node.op, tuple(given), tuple(turned), buffer, buffer.name))
+            node.op, (*given, *more), tuple(turned), buffer, buffer.name, after))
         self.stored[n], self.values[n] = buffer, Fn.of(buffer)
         return True
 
     def channels_last(self, buffer: Buffer) -> Buffer:
         """The image itself, or a copy of it with the channels last in memory."""
-        if buffer.order == (0, 2, 3, 1) or buffer.shape[1] == 1:
+        if buffer.order == LAST or buffer.shape[1] == 1:
             return buffer
         if buffer not in self.copies:
-            copy = Buffer(buffer.shape, buffer.dtype, (0, 2, 3, 1), buffer.name)
+            copy = Buffer(buffer.shape, buffer.dtype, LAST, buffer.name)
             self.program.store(Fn.of(buffer), buffer.name, copy)
             self.copies[buffer] = copy
         return self.copies[buffer]
@@ -153,34 +184,39 @@ class Planner:
             self.values[n] = fn
             if fn.moves and not self.pending.intersection(node.inputs):
                 continue
-            if self.uses[n] == 1:
+            if self.uses[n] == 1 or (self.uses[n] and cheap(fn)):
                 self.pending.add(n)
             elif self.uses[n]:
                 self.store(n)
 
-    def plan(self) -> Plan:
-        """All nodes in order, then the outputs: each in a row-major array of its own."""
+    def plan(self, watched: Sequence[int]) -> Plan:
+        """All nodes in order, then the outputs: each in an array of its own, row-major, or as the
+        state that it replaces."""
         for node in self.graph.nodes:
-            if not self.contract(node):
+            if node not in self.absorbed and not self.contract(node):
                 self.lower(node)
+        replaces = {out: self.inputs[k] for k, out in self.state.items() if out is not None}
         outputs: list[Buffer] = []
-        for n in self.graph.outputs:
-            given = self.stored.get(n)
-            if given is None:
-                outputs.append(self.store(n))
-            elif given in self.inputs or given in self.constants or given in outputs or \
-                    given.order != tuple(range(len(given.shape))):
-                buffer = _buffer(self.graph.specs[n], f"%{n}")
-                self.program.store(self.values[n], buffer.name, buffer)
-                outputs.append(buffer)
-            else:
-                outputs.append(given)
-        return Plan(self.program, self.inputs, self.constants, tuple(outputs))
+        for k, n in enumerate(self.graph.outputs):
+            old = replaces.get(k)
+            order = old.order if old else tuple(range(len(self.graph.specs[n].shape)))
+            given = self.stored.get(n) or self.store(n)
+            if given is not old and (given in self.inputs or given in self.constants or
+                                     given in outputs or given.order != order):
+                given = _buffer(self.graph.specs[n], f"%{n}", order)
+                self.program.store(self.values[n], given.name, given)
+            outputs.append(given)
+        carried = {self.inputs[k]: self.inputs[k] if out is None else outputs[out]
+                   for k, out in self.state.items()}
+        return Plan(self.program, self.inputs, self.constants, tuple(outputs), carried,
+                    tuple(outputs[k] for k in watched))
 
 
-def plan(graph: Graph, *, contracts: bool = False) -> Plan:
-    """Lower every node. Errors: GraphError for an op without a rule."""
-    return Planner(graph, contracts).plan()
+def plan(graph: Graph, *, contracts: bool = False, state: Mapping[int, int | None] | None = None,
+         watched: Sequence[int] = ()) -> Plan:
+    """Lower every node. `state`: see runtime.compile_graph. Errors: GraphError for an op without
+    a rule."""
+    return Planner(graph, contracts, state or {}).plan(watched)
 
 
 def run_plan(found: Plan, *arrays: Array) -> list[Array]:

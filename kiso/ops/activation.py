@@ -74,7 +74,7 @@ class Tanh(FloatUnary):
 
 
 class Relu(FloatUnary):
-    """y = max(x, 0);  dy/dx = 1 where x > 0, else 0: the step function.
+    """y = max(x, 0);  dy/dx = 1 where x > 0 (there y > 0 as well), else 0: the step function.
 
     Source: Nair and Hinton 2010; Glorot, Bordes and Bengio 2011.
     """
@@ -85,7 +85,7 @@ class Relu(FloatUnary):
         return np.maximum(x, 0)
 
     def backward(self, gy: Value, y: Value, x: Value) -> Value:
-        return gy * step(x)
+        return gy * step(y)
 
 
 class LeakyRelu(FloatUnary):

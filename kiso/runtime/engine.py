@@ -1,9 +1,18 @@
-"""Compiled graphs as callables: NumPy arrays in, NumPy arrays out."""
+"""Compiled graphs as callables: NumPy arrays in, NumPy arrays out.
+
+    code = compile_graph(graph)                          code(x, y) -> results, a pure function
+    code = compile_graph(graph, state={0: 0, 1: 1})      inputs 0 and 1 are state that outputs 0
+                                                         and 1 replace
+    state = [code.place(k, array) for k, array in ...]   as the code wants it in memory
+    code.run([*state, images, rows], moving={3}, steps=50)   50 steps in one call, each with the
+                                                         next part of `rows`; state is updated
+"""
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +21,7 @@ from kiso.compiler.codegen import Code, Module, generate, split_reductions
 from kiso.compiler.contract import Machine
 from kiso.compiler.contract.steps import Step, expand
 from kiso.compiler.graph import Graph, Spec
+from kiso.compiler.inplace import settle
 from kiso.compiler.loops import Buffer, Contract
 from kiso.compiler.passes import optimise
 from kiso.compiler.plan import Plan, plan
@@ -19,43 +29,122 @@ from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library
 from kiso.runtime.memory import aligned, arrange
+from kiso.runtime.schedule import schedule
 from kiso.runtime.target import Target, target
-from kiso.runtime.threads import run, work_text
+from kiso.runtime.threads import LAST, STOP, SYNC_WORDS, run, work_text
 
-__all__ = ["Executable", "compile_graph"]
+__all__ = ["Executable", "Results", "compile_graph"]
 
-_Work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 _Part = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+_Work = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 3)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What steps returned: each output of all steps (steps, ...), how many were done, and whether
+    the next one was given up because a watched number was not finite (its outputs are there, the
+    state is from before it)."""
+
+    outputs: list[Array]
+    steps: int
+    given_up: bool = False
 
 
 class Executable:
     """A plan as machine code.
 
-    Calls from several threads at once are safe: each has its own memory.
+    Calls from several threads at once are safe: each has its own memory (but not if they share
+    state).
     """
 
     def __init__(self, found: Plan, to: Target | None = None, threads: int | None = None):
         self.plan = found
         self.target = to or target()
         self.threads = threads or config.num_threads()
-        expanded = expand(found.program, Machine(self.target.vector_bytes // 4,
-                                                 self.target.registers))
+        machine = Machine(self.target.vector_bytes // 4, self.target.registers)
+        expanded = expand(settle(found.program, found.carried), machine)
         program = split_reductions(expanded.program, self.target.vector_bytes)
         self.module: Module = generate(program, self.target.vector_bytes, _contract)
+        slots = self.module.slots
         self.scratch, self.scratch_bytes = expanded.scratch, 4 * expanded.floats
-        names = [code.name for code in self.module.kernels]
-        text = merged(self.module.text, str(expanded.lib.module),
-                      work_text(self.module.kernels))
-        self.lib = Library(text, self.target, ["work", *names])
-        self._work = _Work(self.lib.address["work"])
-        self.parts = [_Part(self.lib.address[name]) for name in names]
+        guard = next((i for i, k in enumerate(program.kernels) if k.buffer in found.carried), None)
+        times = schedule(program.kernels, () if guard is None else (guard,))
+        codes = self.module.kernels
+        text = merged(self.module.text, str(expanded.lib.module), work_text(
+            codes, times, [slots[b] for b in found.watched], guard))
+        self.lib = Library(text, self.target, ["work", *(code.name for code in codes)])
+        self.work = _Work(self.lib.address["work"])
+        self.program, self.times = program, times
         self.constants = {b: np.array(value, b.dtype, order="C")
                           for b, value in found.constants.items()}
         self._free: list[Workspace] = []
-        outside = {*found.inputs, *found.constants, *found.outputs}
-        place, self.arena_bytes = arrange(program, outside)
-        self.places = [(self.module.slots[b], offset) for b, offset in place.items()
-                       if b in self.module.slots]
+        place, self.arena_bytes = arrange(program, [t.phase for t in times],
+                                          {*found.inputs, *found.constants, *found.results})
+        self.places = [(slots[b], offset) for b, offset in place.items() if b in slots]
+
+    def place(self, k: int, array: Array) -> Array:
+        """A copy of the array as input k lies in memory."""
+        x = self._expected(k, np.shape(array), np.asarray(array))
+        return np.array(x.transpose(self.plan.inputs[k].order), order="C")
+
+    def natural(self, k: int, array: Array) -> Array:
+        """A copy of such an array with its axes in their usual order."""
+        order = self.plan.inputs[k].order
+        return np.array(array.transpose(np.argsort(order)) if order else array, order="C")
+
+    def _expected(self, k: int, shape: tuple[int, ...], x: Array, *, placed: bool = False) -> Array:
+        """Input k, if it is of this shape and its type is right."""
+        buffer = self.plan.inputs[k]
+        right = tuple(buffer.shape[a] for a in buffer.order) if placed else buffer.shape
+        if shape != right or x.dtype != buffer.dtype:
+            raise GraphError(f"input {k} is {Spec(shape, x.dtype)}, but the function was "
+                             f"compiled for {Spec(right, buffer.dtype)}.")
+        return x
+
+    def bind(self, arrays: Sequence[Array], moving: Collection[int] = (), steps: int = 1
+             ) -> tuple[Workspace, list[Array], list[int], list[Array]]:
+        """Memory for a call with pointers to these inputs and to new results: the memory, the
+        results, slot and stride of what moves from step to step, and what must stay alive."""
+        if len(arrays) != len(self.plan.inputs):
+            raise GraphError(f"the compiled function takes {len(self.plan.inputs)} arrays, but "
+                             f"{len(arrays)} came.")
+        given: list[Array] = []
+        for k, array in enumerate(arrays):
+            x = np.asarray(array)
+            shape = x.shape[1:] if k in moving else x.shape
+            given.append(np.ascontiguousarray(self._expected(k, shape, x, placed=True)))
+        results = [np.empty((steps, *b.shape), b.dtype) for b in self.plan.results]
+        space = self._workspace()
+        slots = self.module.slots
+        moves: list[int] = []
+        for k, (b, array) in enumerate(zip((*self.plan.inputs, *self.plan.results),
+                                           (*given, *results), strict=True)):
+            if b in slots:
+                for table in space.tables:
+                    table[slots[b]] = array.ctypes.data
+                if k in moving or k >= len(given):
+                    moves += [slots[b], array[:1].nbytes]
+        return space, results, moves, given
+
+    def run(self, arrays: Sequence[Array], *, moving: Collection[int] = (), steps: int = 1,
+            stop: Array | None = None) -> Results:
+        """All kernels, `steps` times. Inputs in `moving` and the results have a leading axis of
+        steps. State comes as `place` gives it, and is changed. `stop`: an array of one int64 that
+        another thread may set to 1; the steps end after the one that is running."""
+        space, results, moves, keep = self.bind(arrays, moving, steps)
+        done = space.run(self, moves, steps, stop)
+        self._free.append(space)
+        del keep
+        stopped = stop is not None and bool(stop[0])
+        return Results(results, done, done < steps and not stopped)
+
+    def part(self, k: int) -> Any:
+        """Kernel number k alone: a function (address of a table of pointers, begin, end)."""
+        return _Part(self.lib.address[self.module.kernels[k].name])
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        """Run all kernels once; the results are new arrays."""
+        return [y[0] for y in self.run(arrays).outputs]
 
     def _workspace(self) -> Workspace:
         """Memory for one call: one that is free, or a new one."""
@@ -64,51 +153,17 @@ class Executable:
         except IndexError:
             return Workspace(self)
 
-    def bind(self, arrays: tuple[Array, ...]) -> tuple[Workspace, list[Array], Any]:
-        """Tables that point to these inputs and to new outputs: the memory of the call, the
-        outputs, and what must stay alive until the code has run."""
-        if len(arrays) != len(self.plan.inputs):
-            raise GraphError(f"the compiled function takes {len(self.plan.inputs)} arrays, but "
-                             f"{len(arrays)} came.")
-        slots = self.module.slots
-        keep: dict[Buffer, Array] = {}
-        for k, (buffer, array) in enumerate(zip(self.plan.inputs, arrays, strict=True)):
-            x = np.asarray(array)
-            if x.shape != buffer.shape or x.dtype != buffer.dtype:
-                raise GraphError(f"input {k} is {Spec(x.shape, x.dtype)}, but the function was "
-                                 f"compiled for {Spec(buffer.shape, buffer.dtype)}.")
-            keep[buffer] = np.ascontiguousarray(x.transpose(buffer.order)) if x.ndim else x
-        memory = {b: np.empty(tuple(b.shape[k] for k in b.order), b.dtype)
-                  for b in self.plan.outputs}
-        keep |= memory
-        space = self._workspace()
-        for buffer, array in keep.items():
-            if buffer in slots:
-                for table in space.tables:
-                    table[slots[buffer]] = array.ctypes.data
-        outputs = [memory[b].transpose(np.argsort(b.order)) for b in self.plan.outputs]
-        return space, outputs, keep
-
-    def __call__(self, *arrays: Array) -> list[Array]:
-        """Run all kernels in order; the results are new arrays."""
-        space, outputs, keep = self.bind(arrays)
-        space.counter[0] = 0
-        run(lambda k: self._work(ctypes.addressof(space.tables[k]),
-                                 ctypes.addressof(space.counter), k, self.threads), self.threads)
-        self._free.append(space)
-        del keep
-        return outputs
-
 
 class Workspace:
     """What a call needs besides inputs and outputs, kept for the next one: the arena of values
-    between kernels, every thread's scratch memory and table of pointers, the barrier's counter."""
+    between kernels, every thread's scratch memory and table of pointers, the words that threads
+    share."""
 
     def __init__(self, code: Executable):
         slots = code.module.slots
-        self.counter = (ctypes.c_int64 * 1)()
         self.arena = aligned(code.arena_bytes)
         self.scratch = [aligned(code.scratch_bytes) for _ in range(code.threads)]
+        self.sync = aligned(8 * SYNC_WORDS).view(np.int64)
         kind = ctypes.c_void_p * max(len(slots), 1)
         self.tables = [kind() for _ in range(code.threads)]
         for table, own in zip(self.tables, self.scratch, strict=True):
@@ -120,6 +175,18 @@ class Workspace:
             if code.scratch in slots:
                 table[slots[code.scratch]] = own.ctypes.data
 
+    def run(self, code: Executable, moves: list[int], steps: int, stop: Array | None) -> int:
+        """The work of all threads; how many steps were done."""
+        self.sync[:] = 0
+        self.sync[LAST] = steps - 1
+        parts = (ctypes.c_int64 * max(len(moves), 1))(*moves)
+        flag = self.sync[STOP:] if stop is None else stop
+        shared = (ctypes.addressof(parts), flag.ctypes.data, self.sync.ctypes.data,
+                  len(moves) // 2)
+        run(lambda k: code.work(ctypes.addressof(self.tables[k]), *shared, k, code.threads),
+            code.threads)
+        return int(self.sync[LAST]) + 1
+
 
 def _contract(name: str, step: Contract, slots: dict[Buffer, int], vector_bytes: int) -> Code:
     assert isinstance(step, Step), step
@@ -128,24 +195,26 @@ def _contract(name: str, step: Contract, slots: dict[Buffer, int], vector_bytes:
 
 def merged(*modules: str) -> str:
     """Several modules as one: headers of their own left out, every declaration kept once."""
-    lines: dict[str, None] = {}
+    lines: dict[str, str] = {}
     bodies: list[str] = []
     for line in "\n".join(modules).splitlines():
         if line.startswith(("source_filename", "target ", "; ModuleID")):
             continue
         if line.startswith("declare"):
-            name = line[line.index("@"):line.index("(")]
-            if not any(name == known[known.index("@"):known.index("(")] for known in lines):
-                lines[line] = None
-            continue
-        bodies.append(line)
-    return "\n".join([*bodies, *lines, ""])
+            lines.setdefault(line[line.index("@"):line.index("(")], line)
+        else:
+            bodies.append(line)
+    return "\n".join([*bodies, *lines.values(), ""])
 
 
-def compile_graph(graph: Graph, threads: int | None = None, *,
-                  contracts: bool = True) -> Executable:
+def compile_graph(graph: Graph, threads: int | None = None, *, contracts: bool = True,
+                  state: Mapping[int, int | None] | None = None,
+                  watched: Sequence[int] = ()) -> Executable:
     """Optimise, lower, generate and load a graph.
 
+    state: inputs that stay in memory from step to step, and the output (None: none) that replaces
+    each. watched: outputs (float32, one number) that must be finite, or the step is given up.
     Errors: GraphError for an op without a lowering rule.
     """
-    return Executable(plan(optimise(graph), contracts=contracts), threads=threads)
+    found = plan(optimise(graph), contracts=contracts, state=state, watched=watched)
+    return Executable(found, threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from math import prod
 
 import numpy as np
@@ -27,24 +28,26 @@ def aligned(length: int) -> Array:
     return raw[start:start + length]
 
 
-def arrange(program: Program, outside: set[Buffer]) -> tuple[dict[Buffer, int], int]:
+def arrange(program: Program, phases: Sequence[int],
+            outside: Container[Buffer]) -> tuple[dict[Buffer, int], int]:
     """Offset of each buffer in the block, and the block's length.
 
-    A buffer lives from the kernel that writes it to the last one that reads it. Kernel by kernel,
-    each new buffer takes the lowest gap that is large enough among those that are alive.
+    A buffer lives from the phase in which it is written to the last one in which it is read (within
+    a phase threads are not in step). Each new buffer takes the lowest gap that is large enough
+    among those that are alive.
     """
     last: dict[Buffer, int] = {}
-    for i, kernel in enumerate(program.kernels):
+    for phase, kernel in zip(phases, program.kernels, strict=True):
         for b in (*reads(kernel), kernel.buffer):
-            last[b] = i
+            last[b] = phase
     place: dict[Buffer, int] = {}
     alive: list[Buffer] = []
     length = 0
-    for i, kernel in enumerate(program.kernels):
-        alive = [b for b in alive if last[b] >= i]
+    for phase, kernel in zip(phases, program.kernels, strict=True):
         new = kernel.buffer
         if new in outside or new in place:
             continue
+        alive = [b for b in alive if last[b] >= phase]
         start = 0
         for b in sorted(alive, key=lambda b: place[b]):
             if place[b] - start >= size(new):

@@ -72,7 +72,8 @@ def test_memory_is_used_again() -> None:
 def test_values_that_are_alive_do_not_share_memory() -> None:
     x = np.ones((16, 16), np.float32)
     found = plan(trace(chain, x).graph)
-    place, length = arrange(found.program, {*found.inputs, *found.constants, *found.outputs})
+    place, length = arrange(found.program, range(len(found.program.kernels)),
+                            {*found.inputs, *found.constants, *found.outputs})
     kernels = found.program.kernels
     for i, writer in enumerate(kernels):
         mine = writer.buffer

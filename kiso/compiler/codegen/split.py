@@ -9,6 +9,7 @@ threads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 from kiso.compiler.codegen.convert import convert
@@ -47,18 +48,19 @@ def split_reductions(program: Program, vector_bytes: int) -> Program:
     return result
 
 
-def replace(e: Expr, known: dict[Expr, Expr], index: dict[Axis, Expr]) -> Expr:
-    """The expression with other parts and other index values."""
+def replace(e: Expr, known: dict[Expr, Expr], index: Mapping[Axis, Expr],
+            names: Mapping[Buffer, Buffer] | None = None) -> Expr:
+    """The expression with other parts, other index values and other buffers."""
     if e in known:
         return known[e]
 
     def of(x: Expr) -> Expr:
-        return replace(x, known, index)
+        return replace(x, known, index, names)
     made: Expr = e
     if isinstance(e, Index):
         made = index.get(e.axis, e)
     elif isinstance(e, Load):
-        made = Load(e.buffer, [of(i) for i in e.indices])
+        made = Load((names or {}).get(e.buffer, e.buffer), [of(i) for i in e.indices])
     elif isinstance(e, Select):
         made = select(of(e.condition), of(e.a), of(e.b))
     elif isinstance(e, Binary):

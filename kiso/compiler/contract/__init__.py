@@ -11,9 +11,9 @@ from kiso.compiler.contract.conv_weights import conv_weight_gradient, conv_weigh
 from kiso.compiler.contract.driver import Driver
 from kiso.compiler.contract.emit import AVX2, AVX512, NEON, Library, Machine
 from kiso.compiler.contract.matmul import Product, matmul
-from kiso.compiler.contract.micro import PLAIN, Epilogue, bias, chain, relu, residual
+from kiso.compiler.contract.micro import PLAIN, Epilogue, bias, chain, mask, relu, residual
 from kiso.compiler.contract.shape import Conv
 
 __all__ = ["AVX2", "AVX512", "NEON", "PLAIN", "Conv", "Driver", "Epilogue", "Library", "Machine",
            "Product", "SlidingDriver", "bias", "chain", "conv_forward", "conv_input_gradient",
-           "conv_weight_gradient", "conv_weight_sum", "matmul", "relu", "residual"]
+           "conv_weight_gradient", "conv_weight_sum", "mask", "matmul", "relu", "residual"]

@@ -150,6 +150,11 @@ class Code:
         """A vector of zeros."""
         return ir.Constant(self.lib.vector, [0.0] * self.machine.lanes)
 
+    @property
+    def one(self) -> Any:
+        """A vector of ones."""
+        return ir.Constant(self.lib.vector, [1.0] * self.machine.lanes)
+
     def load(self, pointer: Any, offset: Any, lanes: int) -> Any:
         """A vector; where fewer lanes than a full vector are wanted, the rest is zero."""
         address = self.at(pointer, offset)

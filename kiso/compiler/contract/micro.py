@@ -19,8 +19,8 @@ from typing import Any
 
 from kiso.compiler.contract.emit import Code, Library
 
-__all__ = ["PLAIN", "UNROLL", "Ahead", "Block", "Epilogue", "Loop", "Spot", "bias", "chain",
-           "micro", "relu", "residual", "rounds"]
+__all__ = ["EPILOGUES", "PLAIN", "UNROLL", "Ahead", "Block", "Epilogue", "Loop", "Spot", "bias",
+           "chain", "mask", "micro", "relu", "residual", "rounds"]
 
 UNROLL = 4  # steps of the innermost loop in a round
 
@@ -92,10 +92,18 @@ def _residual(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
     return code.b.fadd(x, code.load(pointers[0], spot.offset, spot.lanes))
 
 
+def _mask(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
+    # A product, not a choice: NaN stays NaN, as in the op.
+    on = code.b.fcmp_ordered(">", code.load(pointers[0], spot.offset, spot.lanes), code.zero)
+    return code.b.fmul(x, code.b.select(on, code.one, code.zero))
+
+
 PLAIN = Epilogue((), _nothing)
 bias = Epilogue(("bias",), _bias)              # + bias[column]
 relu = Epilogue((), _relu)                     # max(x, 0)
 residual = Epilogue(("residual",), _residual)  # + residual[offset], laid out as C
+mask = Epilogue(("other",), _mask)             # x where other[offset] > 0, else 0
+EPILOGUES = {"bias": bias, "add": residual, "relu": relu, "mask": mask}  # see loops.Contract
 
 
 def chain(*epilogues: Epilogue) -> Epilogue:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from kiso.compiler.contract.conv_weights import conv_weight_gradient, conv_weigh
 from kiso.compiler.contract.driver import Driver
 from kiso.compiler.contract.emit import Library, Machine
 from kiso.compiler.contract.matmul import Product, matmul
+from kiso.compiler.contract.micro import EPILOGUES, PLAIN, Epilogue, chain
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.loops import Buffer, Contract, Program
 
@@ -40,6 +42,7 @@ class Step(Contract):
     driver: Driver = field(kw_only=True)
     arguments: tuple[Buffer | None, ...] = field(kw_only=True)
     scratch: Buffer = field(kw_only=True)
+    operations: int = field(default=0, kw_only=True)  # multiplications and additions
     parts: int = field(default=0, kw_only=True)
     own: Buffer | None = field(default=None, kw_only=True)
     piece: int = field(default=0, kw_only=True)
@@ -118,14 +121,19 @@ class _Expander:
             self.slide(contract)
 
     def step(self, contract: Contract, driver: Driver, given: Sequence[Buffer], into: Buffer,
-             **more: Any) -> None:
-        """One call: the driver's pointers are the given buffers, `into`, then scratch if any."""
-        every: list[Buffer | None] = [*given, into]
+             operations: int = 0, extra: Sequence[Buffer] = (), **more: Any) -> None:
+        """One call: the driver's pointers are the given buffers, `into`, what the work after it
+        needs, then scratch if any."""
+        every: list[Buffer | None] = [*given, into, *extra]
         every += [None] * (len(driver.pointers) - len(every))
         self.floats = max(self.floats, driver.scratch)
         self.program.kernels.append(Step(
-            contract.op, (*given, self.scratch), (), into, contract.name, driver=driver,
-            arguments=tuple(every), scratch=self.scratch, **more))
+            contract.op, (*given, *extra, self.scratch), (), into, contract.name, driver=driver,
+            arguments=tuple(every), scratch=self.scratch, operations=operations, **more))
+
+    def epilogue(self, contract: Contract) -> Epilogue:
+        """What the plan wants done with each result."""
+        return chain(*(EPILOGUES[name] for name in contract.after)) if contract.after else PLAIN
 
     def floats_buffer(self, count: int, name: str) -> Buffer:
         """Memory between two steps."""
@@ -138,21 +146,23 @@ class _Expander:
         split, extent = ("rows", rows) if rows >= columns else ("columns", columns)
         driver = matmul(self.lib, Product(
             rows, columns, depth, *contract.turned, split=split, unit=-(-extent // 4)),
-            name=f"c{self.count}")
-        self.step(contract, driver, contract.inputs, contract.buffer)
+            self.epilogue(contract), f"c{self.count}")
+        self.step(contract, driver, contract.inputs[:2], contract.buffer,
+                  2 * rows * columns * depth, contract.inputs[2:])
 
     def slide(self, contract: Contract) -> None:
         """A convolution or the gradient of its input."""
         backward = isinstance(contract.op, ops.ConvInputGrad)
-        images, W = contract.inputs
+        images, W, *extra = contract.inputs
         x, y = (contract.buffer, images) if backward else (images, contract.buffer)
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
         make = conv_input_gradient if backward else conv_forward
-        found = make(self.lib, conv, name=f"c{self.count}")
+        found = make(self.lib, conv, self.epilogue(contract), name=f"c{self.count}")
         packer = found.packer(taps_first(W), backward)
         packed = self.floats_buffer(found.packed_size, "packed")
         self.step(contract, packer, (W,), packed)
-        self.step(contract, found.main, (images, packed), contract.buffer)
+        self.step(contract, found.main, (images, packed), contract.buffer,
+                  2 * prod(y.shape) * prod(W.shape[1:]), extra)
 
     def weights(self, contract: Contract) -> None:
         """The gradient of the weights: partial sums, then their sum."""
@@ -162,7 +172,8 @@ class _Expander:
         driver = conv_weight_gradient(self.lib, conv, PARTS, name=f"c{self.count}")
         size = int(np.prod(W.shape))
         parts = self.floats_buffer(PARTS * size, "parts")
-        self.step(contract, driver, (x, gy), parts, parts=PARTS, own=parts, piece=size)
+        self.step(contract, driver, (x, gy), parts, 2 * prod(gy.shape) * prod(W.shape[1:]),
+                  parts=PARTS, own=parts, piece=size)
         total = conv_weight_sum(self.lib, conv, PARTS, taps_first(W), f"c{self.count}_sum")
         self.step(contract, total, (parts,), W)
 
