@@ -2,20 +2,25 @@
 
     fold       what depends on constants alone is computed now, not in every step
     common     equal ops on equal inputs are computed once (ops are pure, random ones too)
+    turns      a product is turned rather than its result: of y = x W^T the backward pass makes
+               gW = (x^T gy)^T, a copy of the largest arrays of a step; gW = gy^T x needs none
+    moves      moves that undo each other go: gx = gy (W^T)^T would be a copy of W as well
     dead       what no output depends on is left out, such as the gradient of the input pictures,
                which the backward pass of the first layer gives and nobody asks for
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from kiso.compiler.graph import Graph, Node, verify
+from kiso.compiler.graph import Graph, Node, Spec, verify
+from kiso.ops import Cast, MatMul, Reshape, Transpose
 from kiso.ops.op import Array
 
-__all__ = ["PASSES", "common", "dead", "fold", "optimise"]
+__all__ = ["PASSES", "common", "dead", "fold", "moves", "optimise", "turns"]
 
 LARGEST_FOLDED = 1 << 16  # elements: a larger constant costs more to keep than to compute
 
@@ -50,6 +55,56 @@ def common(graph: Graph) -> Graph:
     return Graph(graph.specs, graph.inputs, graph.constants, tuple(nodes), outputs)
 
 
+def turns(graph: Graph) -> Graph:
+    """Compute Transpose(A B) of matrices as Transpose(B) Transpose(A) if nobody else reads A B."""
+    specs, nodes = list(graph.specs), list[Node]()
+    maker = {n: node for node in graph.nodes for n in node.outputs}
+    readers = Counter(n for node in graph.nodes for n in node.inputs) + Counter(graph.outputs)
+
+    def turned(n: int, into: int | None = None) -> int:
+        if into is None:
+            specs.append(Spec(specs[n].shape[::-1], specs[n].dtype))
+            into = len(specs) - 1
+        product = maker.get(n)
+        if product and isinstance(product.op, MatMul) and readers[n] == 1:
+            a, b = product.inputs
+            nodes.append(Node(MatMul(), (turned(b), turned(a)), (into,)))
+        else:
+            nodes.append(Node(Transpose(axes=(1, 0)), (n,), (into,)))
+        return into
+
+    for node in graph.nodes:
+        if node.op == Transpose(axes=(1, 0)):
+            turned(*node.inputs, *node.outputs)
+        else:
+            nodes.append(node)
+    return Graph(tuple(specs), graph.inputs, graph.constants, tuple(nodes), graph.outputs)
+
+
+def moves(graph: Graph) -> Graph:
+    """One Transpose or Reshape for two; none (nor Cast) where nothing changes."""
+    same: dict[int, int] = {}  # value -> equal value that came before
+    maker: dict[int, Node] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        op, inputs = node.op, tuple(same.get(n, n) for n in node.inputs)
+        before = maker.get(inputs[0]) if inputs else None
+        if before and isinstance(op, Reshape) and isinstance(before.op, Reshape):
+            inputs = before.inputs
+        elif before and isinstance(op, Transpose) and isinstance(before.op, Transpose):
+            op = Transpose(axes=tuple(before.op.axes[k] for k in op.axes))
+            inputs = before.inputs
+        still = op.axes == tuple(range(len(op.axes))) if isinstance(op, Transpose) else \
+            isinstance(op, Reshape | Cast)
+        if still and graph.specs[inputs[0]] == graph.specs[node.outputs[0]]:
+            same[node.outputs[0]] = inputs[0]
+        else:
+            nodes.append(Node(op, inputs, node.outputs))
+            maker.update(dict.fromkeys(node.outputs, nodes[-1]))
+    outputs = tuple(same.get(n, n) for n in graph.outputs)
+    return Graph(graph.specs, graph.inputs, graph.constants, tuple(nodes), outputs)
+
+
 def dead(graph: Graph) -> Graph:
     """Leave out nodes and constants that no output depends on; inputs stay."""
     needed = set(graph.outputs)
@@ -63,11 +118,13 @@ def dead(graph: Graph) -> Graph:
 
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
-    ("fold", fold), ("common", common), ("dead", dead))
+    ("fold", fold), ("common", common), ("turns", turns), ("moves", moves), ("dead", dead))
 
 
-def optimise(graph: Graph) -> Graph:
-    """All passes in order; the result gives the same bits."""
+def optimise(graph: Graph, *, exact: bool = False) -> Graph:
+    """All passes in order. With `exact` the graph gives the same bits in NumPy: without `turns`,
+    since a product and the one turned may be rounded differently there."""
     for _, change in PASSES:
-        graph = verify(change(graph))
+        if not (exact and change is turns):
+            graph = verify(change(graph))
     return graph

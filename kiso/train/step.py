@@ -167,7 +167,7 @@ class Runner:
     def _prepare(self, args: tuple[Any, ...]) -> Callable[..., Any]:
         traced = trace(self.f, *args)
         if self.engine == "traced":
-            return replace(traced, graph=optimise(traced.graph))
+            return replace(traced, graph=optimise(traced.graph, exact=True))
         from kiso.runtime import compile_graph
 
         code = compile_graph(traced.graph, self.threads)
