@@ -19,7 +19,7 @@ from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library
 from kiso.runtime.memory import aligned, arrange
-from kiso.runtime.target import Target, target
+from kiso.runtime.target import Target, flush_text, target
 from kiso.runtime.threads import run, work_text
 
 __all__ = ["Executable", "compile_graph"]
@@ -45,7 +45,7 @@ class Executable:
         self.scratch, self.scratch_bytes = expanded.scratch, 4 * expanded.floats
         names = [code.name for code in self.module.kernels]
         text = merged(self.module.text, str(expanded.lib.module),
-                      work_text(self.module.kernels))
+                      work_text(self.module.kernels), flush_text(self.target))
         self.lib = Library(text, self.target, ["work", *names])
         self._work = _Work(self.lib.address["work"])
         self.parts = [_Part(self.lib.address[name]) for name in names]

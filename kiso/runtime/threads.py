@@ -54,6 +54,7 @@ declare i32 @{YIELD}()
 def work_text(codes: Sequence[Code]) -> str:
     """IR of `work` for these kernels. A kernel of one item is done by the first thread."""
     lines = ["define void @work(ptr %table, ptr %counter, i64 %thread, i64 %threads) nounwind {",
+             "  %mode = call i64 @flush()",
              "  %after = add i64 %thread, 1", "  %first = icmp eq i64 %thread, 0"]
     for i, code in enumerate(c for c in codes if c.items):
         lines += [
@@ -62,7 +63,7 @@ def work_text(codes: Sequence[Code]) -> str:
             f"  call void @{code.name}(ptr %table, i64 %b{i}, i64 %e{i})",
             f"  %g{i} = mul i64 %threads, {i + 1}",
             f"  call void @barrier(ptr %counter, i64 %g{i})"]
-    return "\n".join([*lines, "  ret void", "}", BARRIER])
+    return "\n".join([*lines, "  call void @restore(i64 %mode)", "  ret void", "}", BARRIER])
 
 
 @cache
