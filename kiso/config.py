@@ -83,20 +83,25 @@ def cache_limit() -> int:
     return (1024 if found is None else found) << 20
 
 
-def words(*files: Path) -> list[str]:
-    """The words in all of the files that can be read."""
-    found: list[str] = []
+def _text(*files: Path) -> str:
+    found = ""
     for file in files:
         with suppress(OSError):
-            found += file.read_text("utf-8").split()
+            found += file.read_text("utf-8", "replace")
     return found
+
+
+def words(*files: Path) -> list[str]:
+    """The words in all of the files that can be read."""
+    return _text(*files).split()
 
 
 def control_groups(kind: str, root: Path = Path("/")) -> list[Path]:
     """Folders with the limits of this process for "cpu" or "memory": its control group and all
     above it, version 1 or 2 (containers, batch systems and services set them). Linux only."""
     found: list[Path] = []
-    for _, kinds, path in (line.split(":", 2) for line in words(root / "proc/self/cgroup")):
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        kinds, _, path = line.partition(":")[2].partition(":")
         if not kinds:
             tops = [root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified"]
         else:
