@@ -73,6 +73,8 @@ def _pool(count: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a forked process has the pool, but not its threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(before=_order.acquire, after_in_child=_order.release,
+                        after_in_parent=_order.release)
 
 
 def run(part: Callable[[int], None], threads: int) -> None:
