@@ -5,6 +5,7 @@
 | `KISO_DATA`        | folder in which data sets are looked up             | user cache         |
 | `KISO_CACHE`       | folder for downloads and caches                     | `~/.cache/kiso`    |
 | `KISO_LANG`        | language of commands and reports: `en` or `ja`      | `en`               |
+| `KISO_CACHE_LIMIT` | MiB of compiled kernels to keep, the latest used    | 1024               |
 | `KISO_NUM_THREADS` | threads to compute with                             | available cores    |
 | `KISO_TARGET`      | processor to compile for: `avx512`, `avx2`, `sse2`, `neon` | this one |
 | `KISO_DEBUG`       | 1: commands show tracebacks of errors               | 0                  |
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from kiso.errors import ConfigError
@@ -24,11 +26,14 @@ __all__ = [
     "LANGUAGES",
     "available_cores",
     "cache_dir",
+    "cache_limit",
+    "control_groups",
     "data_dir",
     "debug",
     "language",
     "num_threads",
     "target",
+    "words",
 ]
 
 LANGUAGES = ("en", "ja")
@@ -64,21 +69,64 @@ def cache_dir() -> Path:
     return Path(base) / "kiso"
 
 
-def available_cores() -> int:
-    """Cores that this process may use (its affinity, not the machine's count)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+def _whole(name: str, least: int) -> int | None:
+    """A variable that holds a whole number, or None where it is not set."""
+    value = os.environ.get(name, "")
+    if value and not (value.isdecimal() and int(value) >= least):
+        raise ConfigError(f"{name} is {value!r}; expected a whole number of at least {least}.")
+    return int(value) if value else None
+
+
+def cache_limit() -> int:
+    """Bytes that the compiled kernels on disk may take: `KISO_CACHE_LIMIT` MiB, else 1 GiB."""
+    found = _whole("KISO_CACHE_LIMIT", 0)
+    return (1024 if found is None else found) << 20
+
+
+def _text(*files: Path) -> str:
+    found = ""
+    for file in files:
+        with suppress(OSError):
+            found += file.read_text("utf-8", "replace")
+    return found
+
+
+def words(*files: Path) -> list[str]:
+    """The words in all of the files that can be read."""
+    return _text(*files).split()
+
+
+def control_groups(kind: str, root: Path = Path("/")) -> list[Path]:
+    """Folders with the limits of this process for "cpu" or "memory": its control group and all
+    above it, version 1 or 2 (containers, batch systems and services set them). Linux only."""
+    found: list[Path] = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        kinds, _, path = line.partition(":")[2].partition(":")
+        if not kinds:
+            tops = [root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified"]
+        else:
+            tops = [root / "sys/fs/cgroup" / kind] if kind in kinds.split(",") else []
+        for top in tops:
+            own = top / path.lstrip("/")  # in a container only the part above it may exist
+            found += [folder for folder in (own, *own.parents) if folder.is_relative_to(top)]
+    return found
+
+
+def available_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may use: its affinity (not the machine's count), and no more than
+    the processor time that its control groups allow, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = cores or 1
+    for folder in control_groups("cpu", root):
+        quota = words(folder / "cpu.max", folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+        if len(quota) == 2 and quota[0].isdecimal():  # else "max" or -1: no limit
+            cores = min(cores, max(1, -(-int(quota[0]) // int(quota[1]))))
+    return cores
 
 
 def num_threads() -> int:
     """Threads to compute with: `KISO_NUM_THREADS`, else the available cores."""
-    value = os.environ.get("KISO_NUM_THREADS", "")
-    if not value:
-        return available_cores()
-    if not value.isdecimal() or int(value) < 1:
-        raise ConfigError(f"KISO_NUM_THREADS is {value!r}; expected a whole number of at least 1.")
-    return int(value)
+    return _whole("KISO_NUM_THREADS", 1) or available_cores()
 
 
 def target() -> str:

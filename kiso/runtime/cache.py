@@ -2,18 +2,19 @@
 
 The name is the hash of everything that the code depends on, so an entry is never out of date. A
 file is the hash of its content, then the content: a damaged one is built again. Files appear
-whole (rename), so any number of processes may share the folder. Without a writable folder
-everything works, only slower.
+whole (rename), so any number of processes may share the folder. Beyond KISO_CACHE_LIMIT the
+entries that were not used for longest go. Without a writable folder everything works, only slower.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from kiso import config
-from kiso.errors import OutputError
 from kiso.files import write_atomic
 
 __all__ = ["fetch", "folder", "key"]
@@ -40,19 +41,38 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     check, content = raw[:32], raw[32:]
-    return content if content and hashlib.sha256(content).digest() == check else None
+    if not content or hashlib.sha256(content).digest() != check:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # used now: see _trim
+    return content
+
+
+def _trim(limit: int) -> None:
+    """Remove what was not used for longest until the rest fits; others may do the same now."""
+    files: list[tuple[float, int, str]] = []
+    for entry in os.scandir(folder()):
+        with suppress(FileNotFoundError):
+            found = entry.stat(follow_symlinks=False)
+            files.append((found.st_mtime, found.st_size, entry.path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= limit:
+            return
+        with suppress(OSError):
+            os.unlink(path)
+        total -= size
 
 
 def fetch(name: str, build: Callable[[], bytes]) -> bytes:
     """The entry of this name, built and stored if it is missing or damaged."""
-    path = folder() / f"{name}.o"
+    path, limit = folder() / f"{name}.o", config.cache_limit()
     content = _read(path)
     if content is not None:
         return content
     content = build()
-    try:
+    with suppress(OSError):  # read-only or full: the next process compiles again
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, hashlib.sha256(content).digest() + content)
-    except (OSError, OutputError):
-        pass  # read-only or full: the next process compiles again
+        _trim(limit)
     return content

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from kiso.ops.op import Array
 from kiso.runtime.jit import Library
 from kiso.runtime.memory import aligned, arrange
 from kiso.runtime.schedule import schedule
-from kiso.runtime.target import Target, target
+from kiso.runtime.target import Target, flush_text, target
 from kiso.runtime.threads import LAST, STOP, SYNC_WORDS, run, work_text
 
 __all__ = ["Executable", "Results", "compile_graph"]
@@ -71,7 +72,7 @@ class Executable:
         times = schedule(program.kernels, () if guard is None else (guard,))
         codes = self.module.kernels
         text = merged(self.module.text, str(expanded.lib.module), work_text(
-            codes, times, [slots[b] for b in found.watched], guard))
+            codes, times, [slots[b] for b in found.watched], guard), flush_text(self.target))
         self.lib = Library(text, self.target, ["work", *(code.name for code in codes)])
         self.work = _Work(self.lib.address["work"])
         self.program, self.times = program, times

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import llvmlite.binding
+from llvmlite.binding.newpassmanagers import NewPassManager
 
 from kiso.errors import ConfigError
 from kiso.runtime import cache
@@ -14,8 +15,14 @@ from kiso.runtime.target import Target
 __all__ = ["Library", "assembly", "compile_object", "optimised"]
 
 llvm: Any = llvmlite.binding
-_lock = threading.Lock()  # LLVM's global context is not safe under threads
+_lock = threading.Lock()  # LLVM's options are the process's, not a thread's
 _started: list[bool] = []
+
+# Unrolling doubles the time to compile, for little: the vectoriser interleaves the loops that
+# matter, and the code generator writes out short ones itself.
+PASSES = {"loop_vectorization": True, "slp_vectorization": True, "loop_interleaving": True,
+          "loop_unrolling": False}
+MACHINE: dict[str, Any] = {"opt": 3, "reloc": "pic", "codemodel": "default"}
 
 
 def _start() -> None:
@@ -27,26 +34,25 @@ def _start() -> None:
 
 def _machine(target: Target) -> Any:
     kind = llvm.Target.from_triple(target.triple)
-    return kind.create_target_machine(cpu=target.cpu, features=target.features, opt=3,
-                                      reloc="pic", codemodel="default")
+    return kind.create_target_machine(cpu=target.cpu, features=target.features, **MACHINE)
 
 
 def _optimise(text: str, target: Target) -> tuple[Any, Any]:
     _start()
     machine = _machine(target)
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(text, llvm.create_context())  # types, constants go with it
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
-    options.slp_vectorization = True
-    options.loop_interleaving = True
-    # Unrolling doubles the time to compile, for little: the vectoriser interleaves the loops that
-    # matter, and the code generator writes out short ones itself.
-    options.loop_unrolling = False
+    for name, value in PASSES.items():
+        setattr(options, name, value)
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    manager: Any = builder.getModulePassManager()
+    manager.run(module, builder)
+    # llvmlite 0.50 never frees it (94 KB): another base class's _dispose comes first.
+    NewPassManager._dispose(manager)  # pyright: ignore[reportPrivateUsage]
+    manager.detach()
     return module, machine
 
 
@@ -86,7 +92,8 @@ class Library:
             self.from_cache = False
             return compile_object(text, target)
 
-        key = cache.key(text, repr(target), llvmlite.__version__, str(llvm.llvm_version_info))
+        key = cache.key(text, repr(target), llvmlite.__version__, str(llvm.llvm_version_info),
+                        repr((PASSES, MACHINE)))
         code = cache.fetch(key, build)
         with _lock:
             _start()

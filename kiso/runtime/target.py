@@ -10,7 +10,7 @@ import llvmlite.binding
 from kiso import config
 from kiso.errors import ConfigError
 
-__all__ = ["Target", "target"]
+__all__ = ["Target", "flush_text", "target"]
 
 llvm: Any = llvmlite.binding
 
@@ -62,3 +62,55 @@ def target() -> Target:
     name = config.target()
     host = _host()
     return host if name == "host" else _named(name, host)
+
+
+# Bits of the processor's mode that make subnormal numbers zero, as results and as operands.
+MXCSR = 0x8040  # x86: FTZ and DAZ
+FPCR = 1 << 24  # ARM: FZ, both
+
+FLUSH_X86 = f"""
+define internal i64 @flush() nounwind {{
+  %place = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %place)
+  %old = load i32, ptr %place
+  %new = or i32 %old, {MXCSR}
+  store i32 %new, ptr %place
+  call void @llvm.x86.sse.ldmxcsr(ptr %place)
+  %mode = zext i32 %old to i64
+  ret i64 %mode
+}}
+define internal void @restore(i64 %mode) nounwind {{
+  %place = alloca i32
+  %old = trunc i64 %mode to i32
+  store i32 %old, ptr %place
+  call void @llvm.x86.sse.ldmxcsr(ptr %place)
+  ret void
+}}
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+"""
+
+FLUSH_ARM = f"""
+define internal i64 @flush() nounwind {{
+  %old = call i64 @llvm.aarch64.get.fpcr()
+  %new = or i64 %old, {FPCR}
+  call void @llvm.aarch64.set.fpcr(i64 %new)
+  ret i64 %old
+}}
+define internal void @restore(i64 %mode) nounwind {{
+  call void @llvm.aarch64.set.fpcr(i64 %mode)
+  ret void
+}}
+declare i64 @llvm.aarch64.get.fpcr()
+declare void @llvm.aarch64.set.fpcr(i64)
+"""
+
+
+def flush_text(target: Target) -> str:
+    """IR of `mode = flush()`: from here on subnormal numbers are 0; and of `restore(mode)`.
+
+    Arithmetic with subnormal numbers (below 1.2e-38 in float32) can take 100 times as long, and
+    weights that die away in training pass through them. The mode belongs to a thread, so code that
+    comes back to Python must restore it.
+    """
+    return FLUSH_ARM if target.name == "neon" else FLUSH_X86

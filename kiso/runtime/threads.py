@@ -132,7 +132,7 @@ def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[in
         f"define void @work({PARAMETERS}) nounwind {{", "enter:",
         f"  %counter = getelementptr i64, ptr %sync, i64 {COUNTER}",
         f"  %last = getelementptr i64, ptr %sync, i64 {LAST}",
-        "  %passed = alloca i64", "  store i64 0, ptr %passed",
+        "  %passed = alloca i64", "  store i64 0, ptr %passed", "  %mode = call i64 @flush()",
         "  %after = add i64 %thread, 1", "  %first = icmp eq i64 %thread, 0",
         "  br label %step", "step:", "  %s = phi i64 [0, %enter], [%following, %again]", *body,
         "  br i1 %first, label %ask, label %asked", "ask:",
@@ -146,7 +146,7 @@ def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[in
         *(["given_up:", "  br i1 %first, label %mark, label %leave", "mark:",
            "  %done = sub i64 %s, 1", "  store i64 %done, ptr %last", "  br label %leave"]
           if watched and guard is not None else []),
-        "leave:", "  ret void", "}", BARRIER])
+        "leave:", "  call void @restore(i64 %mode)", "  ret void", "}", BARRIER])
 
 
 def _watch(watched: Sequence[int]) -> list[str]:
@@ -168,6 +168,8 @@ def _pool(count: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a forked process has the pool, but not its threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(before=_order.acquire, after_in_child=_order.release,
+                        after_in_parent=_order.release)
 
 
 def run(part: Callable[[int], None], threads: int) -> None:
