@@ -32,12 +32,12 @@ from kiso.runtime.jit import Library
 from kiso.runtime.memory import aligned, arrange
 from kiso.runtime.schedule import schedule
 from kiso.runtime.target import Target, flush_text, target
-from kiso.runtime.threads import LAST, STOP, SYNC_WORDS, run, work_text
+from kiso.runtime.threads import launch
+from kiso.runtime.work import LAST, STOP, SYNC_WORDS, work_text
 
 __all__ = ["Executable", "Results", "compile_graph"]
 
 _Part = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-_Work = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 3)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Executable:
         text = merged(self.module.text, str(expanded.lib.module), work_text(
             codes, times, [slots[b] for b in found.watched], guard), flush_text(self.target))
         self.lib = Library(text, self.target, ["work", *(code.name for code in codes)])
-        self.work = _Work(self.lib.address["work"])
+        self.work: int = self.lib.address["work"]
         self.program, self.times = program, times
         self.constants = {b: np.array(value, b.dtype, order="C")
                           for b, value in found.constants.items()}
@@ -184,8 +184,8 @@ class Workspace:
         flag = self.sync[STOP:] if stop is None else stop
         shared = (ctypes.addressof(parts), flag.ctypes.data, self.sync.ctypes.data,
                   len(moves) // 2)
-        run(lambda k: code.work(ctypes.addressof(self.tables[k]), *shared, k, code.threads),
-            code.threads)
+        launch(np.array([(code.work, ctypes.addressof(table), *shared, k, code.threads)
+                         for k, table in enumerate(self.tables)], np.int64))
         return int(self.sync[LAST]) + 1
 
 

@@ -1,184 +1,228 @@
-"""Several threads for one call: the code of the loop over steps and kernels, and the threads.
+"""The threads that help a call, and how work is handed to them.
 
-    work(table, moves, stop, sync, count, thread, threads)
+A call takes a team: threads that wait in native code, each at a mailbox of its own. They look into
+it again and again for about a millisecond, so that calls that follow one another cost no
+system call; after that they sleep. The caller posts a job to all of them, does its own share, and
+waits until they are idle: all of that in one native function, which Ctrl-C cannot tear apart.
 
-runs all kernels `steps` times: phase after phase, each thread its share, then all wait at a
-barrier. Before each further step the pointers of inputs and outputs that move go on to their next
-part. Every thread has a table of its own, and takes the same share of items in every call, so a
-result has the same bits from run to run with one number of threads. (With another number a share
-may begin elsewhere, and what was the middle of a vector loop becomes its scalar end, which may
-round differently.)
-
-The barrier is a counter that each thread raises once per phase; who waits spins a little, then
-gives the processor away. The last step to be done is a shared number that the first thread lowers
-to stop: when it is asked to, or when a number that is watched is not finite; then the step is given
-up before anything is written to state.
+    mailbox = state, job           state: IDLE, TAKEN (by a caller), POSTED, ASLEEP
+    job     = function and its arguments (see work.py)
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+import time
 
-from kiso.compiler.codegen import Code
-from kiso.runtime.schedule import Slot
+import numpy as np
 
-__all__ = ["COUNTER", "LAST", "STOP", "SYNC_WORDS", "run", "work_text"]
+from kiso.ops.op import Array
+from kiso.runtime.jit import Library
+from kiso.runtime.memory import aligned
+from kiso.runtime.target import target
+from kiso.runtime.work import PARAMETERS, YIELD
 
-# Words of `sync`, a cache line apart.
-COUNTER, STOP, LAST, SYNC_WORDS = 0, 8, 16, 24
-PARAMETERS = "ptr %table, ptr %moves, ptr %stop, ptr %sync, i64 %count, i64 %thread, i64 %threads"
-SPINS = 4000
-YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"  # of the operating system
-_order = threading.Lock()
+__all__ = ["JOB_WORDS", "launch"]
 
-BARRIER = f"""
-define internal void @barrier(ptr %counter, ptr %passed, i64 %threads) noinline nounwind {{
+IDLE, TAKEN, POSTED, ASLEEP = range(4)
+MAILBOX = 16  # words: two cache lines
+JOB_WORDS = 8  # a function and its arguments, see work.py
+SPINS, YIELDS = 2000, 1500
+NAP = 2e-5  # seconds; while a thread wakes up
+
+TEXT = f"""
+%Job = type {{ ptr, ptr, ptr, ptr, ptr, i64, i64, i64 }}
+
+define internal void @perform(ptr %job) nounwind {{
+  %j = load %Job, ptr %job
+  %f = extractvalue %Job %j, 0
+  %table = extractvalue %Job %j, 1
+  %moves = extractvalue %Job %j, 2
+  %stop = extractvalue %Job %j, 3
+  %sync = extractvalue %Job %j, 4
+  %count = extractvalue %Job %j, 5
+  %thread = extractvalue %Job %j, 6
+  %threads = extractvalue %Job %j, 7
+  call void %f({PARAMETERS})
+  ret void
+}}
+
+define void @serve(ptr %mailbox) nounwind {{
 enter:
-  %alone = icmp eq i64 %threads, 1
-  br i1 %alone, label %leave, label %arrive
-arrive:
-  %old = load i64, ptr %passed
-  %goal = add i64 %old, %threads
-  store i64 %goal, ptr %passed
-  %before = atomicrmw add ptr %counter, i64 1 acq_rel
-  br label %spin
-spin:
-  %turns = phi i64 [0, %arrive], [%next, %again], [0, %yield]
-  %now = load atomic i64, ptr %counter acquire, align 8
-  %done = icmp sge i64 %now, %goal
-  br i1 %done, label %leave, label %wait
+  %where = getelementptr i64, ptr %mailbox, i64 1
+  br label %look
+look:
+  %turns = phi i64 [0, %enter], [0, %work], [%next, %wait], [%next, %yield], [0, %tired]
+  %state = load atomic i64, ptr %mailbox acquire, align 8
+  %posted = icmp eq i64 %state, {POSTED}
+  br i1 %posted, label %work, label %wait
+work:
+  %job = load ptr, ptr %where
+  call void @perform(ptr %job)
+  store atomic i64 {IDLE}, ptr %mailbox release, align 8
+  br label %look
 wait:
   %next = add i64 %turns, 1
   %many = icmp sgt i64 %next, {SPINS}
-  br i1 %many, label %yield, label %again
-again:
-  br label %spin
+  br i1 %many, label %yield, label %look
 yield:
   %ignored = call i32 @{YIELD}()
-  br label %spin
+  %long = icmp sgt i64 %next, {SPINS + YIELDS}
+  br i1 %long, label %tired, label %look
+tired:
+  %pair = cmpxchg ptr %mailbox, i64 {IDLE}, i64 {ASLEEP} acq_rel monotonic
+  %asleep = extractvalue {{i64, i1}} %pair, 1
+  br i1 %asleep, label %leave, label %look
 leave:
   ret void
+}}
+
+define i64 @launch(ptr %mailboxes, ptr %jobs, i64 %helpers) nounwind {{
+enter:
+  br label %take
+take:
+  %i = phi i64 [0, %enter], [%after, %took]
+  %all = icmp sge i64 %i, %helpers
+  br i1 %all, label %post, label %try
+try:
+  %at = mul i64 %i, {MAILBOX}
+  %box = getelementptr i64, ptr %mailboxes, i64 %at
+  %pair = cmpxchg ptr %box, i64 {IDLE}, i64 {TAKEN} acq_rel monotonic
+  %ours = extractvalue {{i64, i1}} %pair, 1
+  br i1 %ours, label %took, label %undo
+took:
+  %after = add i64 %i, 1
+  br label %take
+undo:
+  %k = phi i64 [%i, %try], [%before, %free]
+  %none = icmp eq i64 %k, 0
+  br i1 %none, label %asleep, label %free
+free:
+  %before = sub i64 %k, 1
+  %back = mul i64 %before, {MAILBOX}
+  %freed = getelementptr i64, ptr %mailboxes, i64 %back
+  store atomic i64 {IDLE}, ptr %freed release, align 8
+  br label %undo
+asleep:
+  ret i64 0
+post:
+  %p = phi i64 [0, %take], [%number, %hand]
+  %handed = icmp sge i64 %p, %helpers
+  br i1 %handed, label %own, label %hand
+hand:
+  %number = add i64 %p, 1
+  %offset = mul i64 %number, {JOB_WORDS}
+  %job = getelementptr i64, ptr %jobs, i64 %offset
+  %to = mul i64 %p, {MAILBOX}
+  %target = getelementptr i64, ptr %mailboxes, i64 %to
+  %slot = getelementptr i64, ptr %target, i64 1
+  store ptr %job, ptr %slot
+  store atomic i64 {POSTED}, ptr %target release, align 8
+  br label %post
+own:
+  call void @perform(ptr %jobs)
+  br label %wait
+wait:
+  %w = phi i64 [0, %own], [%w, %wait_more], [%passed, %idle]
+  %over = icmp sge i64 %w, %helpers
+  br i1 %over, label %done, label %ask
+ask:
+  %there = mul i64 %w, {MAILBOX}
+  %asked = getelementptr i64, ptr %mailboxes, i64 %there
+  %state = load atomic i64, ptr %asked acquire, align 8
+  %finished = icmp eq i64 %state, {IDLE}
+  br i1 %finished, label %idle, label %busy
+idle:
+  %passed = add i64 %w, 1
+  br label %wait
+busy:
+  %behind = icmp eq i64 %state, {ASLEEP}
+  br i1 %behind, label %idle, label %wait_more
+wait_more:
+  %ignored = call i32 @{YIELD}()
+  br label %wait
+done:
+  ret i64 1
 }}
 declare i32 @{YIELD}()
-declare i1 @llvm.is.fpclass.f32(float, i32 immarg)
-
-define internal void @advance(ptr %table, ptr %moves, i64 %count) noinline nounwind {{
-enter:
-  br label %test
-test:
-  %i = phi i64 [0, %enter], [%next, %move]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %move, label %leave
-move:
-  %next = add i64 %i, 1
-  %pair = getelementptr {{i64, i64}}, ptr %moves, i64 %i
-  %slot = load i64, ptr %pair
-  %second = getelementptr i64, ptr %pair, i64 1
-  %stride = load i64, ptr %second
-  %place = getelementptr ptr, ptr %table, i64 %slot
-  %old = load ptr, ptr %place
-  %new = getelementptr i8, ptr %old, i64 %stride
-  store ptr %new, ptr %place
-  br label %test
-leave:
-  ret void
-}}
 """
-FINITE = 0x1F8  # classes of floating-point numbers: all but NaN and infinity
 
 
-def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[int] = (),
-              guard: int | None = None) -> str:
-    """IR of `work` for these kernels. `watched`: places in the table of float32 numbers that must
-    be finite before kernel number `guard`."""
-    body: list[str] = []
-    barrier = "  call void @barrier(ptr %counter, ptr %passed, i64 %threads)"
-    block = 0
-    alone = False  # inside a block of the first thread only
+class Native:
+    """The two functions; one copy for the process, never given back: threads are in it."""
 
-    def leave() -> None:
-        nonlocal alone
-        if alone:
-            body.extend([f"  br label %all{block}", f"all{block}:"])
-        alone = False
+    _only: Native | None = None
+    lock = threading.Lock()
 
-    for i, (code, slot) in enumerate(zip(codes, slots, strict=True)):
-        if i and slot.phase != slots[i - 1].phase:
-            leave()
-            body.append(barrier)
-        if i == guard and watched:
-            leave()
-            body += _watch(watched)
-        if not code.items:
-            continue
-        if not slot.shared:
-            if not alone:
-                block += 1
-                body += [f"  br i1 %first, label %one{block}, label %all{block}", f"one{block}:"]
-                alone = True
-            body.append(f"  call void @{code.name}(ptr %table, i64 0, i64 {code.items})")
-            continue
-        leave()
-        body += [
-            f"  %a{i} = mul i64 %thread, {code.items}", f"  %b{i} = udiv i64 %a{i}, %threads",
-            f"  %c{i} = mul i64 %after, {code.items}", f"  %e{i} = udiv i64 %c{i}, %threads",
-            f"  call void @{code.name}(ptr %table, i64 %b{i}, i64 %e{i})"]
-    leave()
-    return "\n".join([
-        f"define void @work({PARAMETERS}) nounwind {{", "enter:",
-        f"  %counter = getelementptr i64, ptr %sync, i64 {COUNTER}",
-        f"  %last = getelementptr i64, ptr %sync, i64 {LAST}",
-        "  %passed = alloca i64", "  store i64 0, ptr %passed", "  %mode = call i64 @flush()",
-        "  %after = add i64 %thread, 1", "  %first = icmp eq i64 %thread, 0",
-        "  br label %step", "step:", "  %s = phi i64 [0, %enter], [%following, %again]", *body,
-        "  br i1 %first, label %ask, label %asked", "ask:",
-        "  %asks = load atomic i64, ptr %stop monotonic, align 8",
-        "  %stops = icmp ne i64 %asks, 0", "  br i1 %stops, label %lower, label %asked", "lower:",
-        "  store i64 %s, ptr %last", "  br label %asked", "asked:", barrier,
-        "  %bound = load i64, ptr %last", "  %more = icmp slt i64 %s, %bound",
-        "  br i1 %more, label %again, label %leave", "again:",
-        "  call void @advance(ptr %table, ptr %moves, i64 %count)",
-        "  %following = add i64 %s, 1", "  br label %step",
-        *(["given_up:", "  br i1 %first, label %mark, label %leave", "mark:",
-           "  %done = sub i64 %s, 1", "  store i64 %done, ptr %last", "  br label %leave"]
-          if watched and guard is not None else []),
-        "leave:", "  call void @restore(i64 %mode)", "  ret void", "}", BARRIER])
+    def __init__(self) -> None:
+        self.library = Library(TEXT, target(), ["serve", "launch"])
+        self.serve = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.library.address["serve"])
+        self.launch = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 2, ctypes.c_int64)(
+            self.library.address["launch"])
+
+    @classmethod
+    def get(cls) -> Native:
+        """The copy."""
+        with cls.lock:
+            cls._only = cls._only or cls()
+            return cls._only
 
 
-def _watch(watched: Sequence[int]) -> list[str]:
-    """Give the step up unless all these numbers are finite. All threads read the same numbers and
-    come to the same end."""
-    lines: list[str] = []
-    for k, slot in enumerate(watched):
-        lines += [f"  %w{k} = getelementptr ptr, ptr %table, i64 {slot}",
-                  f"  %wp{k} = load ptr, ptr %w{k}", f"  %wx{k} = load float, ptr %wp{k}",
-                  f"  %wf{k} = call i1 @llvm.is.fpclass.f32(float %wx{k}, i32 {FINITE})",
-                  f"  br i1 %wf{k}, label %fine{k}, label %given_up", f"fine{k}:"]
-    return lines
+class Team:
+    """Threads that wait for work."""
+
+    def __init__(self, helpers: int):
+        self.native = Native.get()
+        self.mailboxes: Array = aligned(8 * MAILBOX * helpers).view(np.int64)
+        self.mailboxes[:] = IDLE
+        self.wake = [threading.Semaphore(0) for _ in range(helpers)]
+        for k in range(helpers):
+            threading.Thread(target=self._live, args=(k,), name=f"kiso-{k + 1}",
+                             daemon=True).start()
+
+    def _live(self, k: int) -> None:
+        serve = self.native.serve
+        mailbox = self.mailboxes.ctypes.data + 8 * MAILBOX * k
+        while True:
+            serve(mailbox)
+            self.wake[k].acquire()
+            self.mailboxes[MAILBOX * k] = IDLE
+
+    def run(self, jobs: Array) -> None:
+        """All jobs at the same time, the first one here."""
+        start = self.native.launch
+        while not start(self.mailboxes.ctypes.data, jobs.ctypes.data, len(self.wake)):
+            for k, wake in enumerate(self.wake):
+                if self.mailboxes[MAILBOX * k] == ASLEEP:
+                    wake.release()
+            time.sleep(NAP)
 
 
-@cache
-def _pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, "kiso")
+_teams: dict[int, list[Team]] = {}  # those that are free, by size
 
 
-if hasattr(os, "register_at_fork"):  # a forked process has the pool, but not its threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
-    os.register_at_fork(before=_order.acquire, after_in_child=_order.release,
-                        after_in_parent=_order.release)
+def _forked() -> None:
+    """A forked process has the teams, but not their threads."""
+    _teams.clear()
+    Native.lock.release()
 
 
-def run(part: Callable[[int], None], threads: int) -> None:
-    """part(0) here and part(1), ... on other threads, all at the same time."""
-    helpers: list[Future[None]] = []
-    if threads > 1:
-        # All parts of a call enter the queue together: two calls never wait for each other's.
-        with _order:
-            helpers = [_pool(threads - 1).submit(part, k) for k in range(1, threads)]
-    part(0)
-    for helper in helpers:
-        helper.result()
+if hasattr(os, "register_at_fork"):  # a forked process has the teams, but not their threads
+    os.register_at_fork(before=Native.lock.acquire, after_in_child=_forked,
+                        after_in_parent=Native.lock.release)
+
+
+def launch(jobs: Array) -> None:
+    """Run jobs (rows of JOB_WORDS int64), each on a thread of its own, the first on this one."""
+    helpers = len(jobs) - 1
+    free = _teams.setdefault(helpers, [])
+    try:
+        team = free.pop()
+    except IndexError:
+        team = Team(helpers)
+    try:
+        team.run(jobs)
+    finally:
+        free.append(team)

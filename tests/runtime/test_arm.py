@@ -24,7 +24,7 @@ from kiso.ops import REGISTRY
 from kiso.runtime import Executable, engine
 from kiso.runtime.jit import compile_object
 from kiso.runtime.target import Target
-from kiso.runtime.threads import LAST, STOP, SYNC_WORDS
+from kiso.runtime.work import LAST, STOP, SYNC_WORDS
 from tests.train.test_step import whole_step
 
 ARM = Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, False)

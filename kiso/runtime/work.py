@@ -1,0 +1,157 @@
+"""The code of the loop over steps and kernels, for several threads.
+
+    work(table, moves, stop, sync, count, thread, threads)
+
+runs all kernels `steps` times: phase after phase, each thread its share, then all wait at a
+barrier. Before each further step the pointers of inputs and outputs that move go on to their next
+part. Every thread has a table of its own, and takes the same share of items in every call, so a
+result has the same bits from run to run with one number of threads. (With another number a share
+may begin elsewhere, and what was the middle of a vector loop becomes its scalar end, which may
+round differently.)
+
+The barrier is a counter that each thread raises once per phase; who waits spins a little, then
+gives the processor away. The last step to be done is a shared number that the first thread lowers
+to stop: when it is asked to, or when a number that is watched is not finite; then the step is given
+up before anything is written to state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from kiso.compiler.codegen import Code
+from kiso.runtime.schedule import Slot
+
+__all__ = ["COUNTER", "LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YIELD", "work_text"]
+
+# Words of `sync`, a cache line apart.
+COUNTER, STOP, LAST, SYNC_WORDS = 0, 8, 16, 24
+PARAMETERS = "ptr %table, ptr %moves, ptr %stop, ptr %sync, i64 %count, i64 %thread, i64 %threads"
+SPINS = 4000
+YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"  # of the operating system
+
+BARRIER = f"""
+define internal void @barrier(ptr %counter, ptr %passed, i64 %threads) noinline nounwind {{
+enter:
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %leave, label %arrive
+arrive:
+  %old = load i64, ptr %passed
+  %goal = add i64 %old, %threads
+  store i64 %goal, ptr %passed
+  %before = atomicrmw add ptr %counter, i64 1 acq_rel
+  br label %spin
+spin:
+  %turns = phi i64 [0, %arrive], [%next, %again], [0, %yield]
+  %now = load atomic i64, ptr %counter acquire, align 8
+  %done = icmp sge i64 %now, %goal
+  br i1 %done, label %leave, label %wait
+wait:
+  %next = add i64 %turns, 1
+  %many = icmp sgt i64 %next, {SPINS}
+  br i1 %many, label %yield, label %again
+again:
+  br label %spin
+yield:
+  %ignored = call i32 @{YIELD}()
+  br label %spin
+leave:
+  ret void
+}}
+declare i32 @{YIELD}()
+declare i1 @llvm.is.fpclass.f32(float, i32 immarg)
+
+define internal void @advance(ptr %table, ptr %moves, i64 %count) noinline nounwind {{
+enter:
+  br label %test
+test:
+  %i = phi i64 [0, %enter], [%next, %move]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %move, label %leave
+move:
+  %next = add i64 %i, 1
+  %pair = getelementptr {{i64, i64}}, ptr %moves, i64 %i
+  %slot = load i64, ptr %pair
+  %second = getelementptr i64, ptr %pair, i64 1
+  %stride = load i64, ptr %second
+  %place = getelementptr ptr, ptr %table, i64 %slot
+  %old = load ptr, ptr %place
+  %new = getelementptr i8, ptr %old, i64 %stride
+  store ptr %new, ptr %place
+  br label %test
+leave:
+  ret void
+}}
+"""
+FINITE = 0x1F8  # classes of floating-point numbers: all but NaN and infinity
+
+
+def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[int] = (),
+              guard: int | None = None) -> str:
+    """IR of `work` for these kernels. `watched`: places in the table of float32 numbers that must
+    be finite before kernel number `guard`."""
+    body: list[str] = []
+    barrier = "  call void @barrier(ptr %counter, ptr %passed, i64 %threads)"
+    block = 0
+    alone = False  # inside a block of the first thread only
+
+    def leave() -> None:
+        nonlocal alone
+        if alone:
+            body.extend([f"  br label %all{block}", f"all{block}:"])
+        alone = False
+
+    for i, (code, slot) in enumerate(zip(codes, slots, strict=True)):
+        if i and slot.phase != slots[i - 1].phase:
+            leave()
+            body.append(barrier)
+        if i == guard and watched:
+            leave()
+            body += _watch(watched)
+        if not code.items:
+            continue
+        if not slot.shared:
+            if not alone:
+                block += 1
+                body += [f"  br i1 %first, label %one{block}, label %all{block}", f"one{block}:"]
+                alone = True
+            body.append(f"  call void @{code.name}(ptr %table, i64 0, i64 {code.items})")
+            continue
+        leave()
+        body += [
+            f"  %a{i} = mul i64 %thread, {code.items}", f"  %b{i} = udiv i64 %a{i}, %threads",
+            f"  %c{i} = mul i64 %after, {code.items}", f"  %e{i} = udiv i64 %c{i}, %threads",
+            f"  call void @{code.name}(ptr %table, i64 %b{i}, i64 %e{i})"]
+    leave()
+    return "\n".join([
+        f"define void @work({PARAMETERS}) nounwind {{", "enter:",
+        f"  %counter = getelementptr i64, ptr %sync, i64 {COUNTER}",
+        f"  %last = getelementptr i64, ptr %sync, i64 {LAST}",
+        "  %passed = alloca i64", "  store i64 0, ptr %passed", "  %mode = call i64 @flush()",
+        "  %after = add i64 %thread, 1", "  %first = icmp eq i64 %thread, 0",
+        "  br label %step", "step:", "  %s = phi i64 [0, %enter], [%following, %again]", *body,
+        "  br i1 %first, label %ask, label %asked", "ask:",
+        "  %asks = load atomic i64, ptr %stop monotonic, align 8",
+        "  %stops = icmp ne i64 %asks, 0", "  br i1 %stops, label %lower, label %asked", "lower:",
+        "  store i64 %s, ptr %last", "  br label %asked", "asked:", barrier,
+        "  %bound = load i64, ptr %last", "  %more = icmp slt i64 %s, %bound",
+        "  br i1 %more, label %again, label %leave", "again:",
+        "  call void @advance(ptr %table, ptr %moves, i64 %count)",
+        "  %following = add i64 %s, 1", "  br label %step",
+        *(["given_up:", "  br i1 %first, label %mark, label %leave", "mark:",
+           "  %done = sub i64 %s, 1", "  store i64 %done, ptr %last", "  br label %leave"]
+          if watched and guard is not None else []),
+        "leave:", "  call void @restore(i64 %mode)", "  ret void", "}", BARRIER])
+
+
+def _watch(watched: Sequence[int]) -> list[str]:
+    """Give the step up unless all these numbers are finite. All threads read the same numbers and
+    come to the same end."""
+    lines: list[str] = []
+    for k, slot in enumerate(watched):
+        lines += [f"  %w{k} = getelementptr ptr, ptr %table, i64 {slot}",
+                  f"  %wp{k} = load ptr, ptr %w{k}", f"  %wx{k} = load float, ptr %wp{k}",
+                  f"  %wf{k} = call i1 @llvm.is.fpclass.f32(float %wx{k}, i32 {FINITE})",
+                  f"  br i1 %wf{k}, label %fine{k}, label %given_up", f"fine{k}:"]
+    return lines
