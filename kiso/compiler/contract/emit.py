@@ -216,9 +216,9 @@ class Code:
     # Control
 
     def loop(self, start: Any, stop: Any, body: Callable[..., Any],
-             carried: Sequence[Any] = ()) -> list[Any]:
+             carried: Sequence[Any] = (), some: bool = False) -> list[Any]:
         """for i in start..stop: carried = body(i, *carried). One round at least when both ends are
-        Python ints; a single round is written without a loop."""
+        Python ints or with `some`; a single round is written without a loop."""
         state = list(carried)
         if isinstance(start, int) and isinstance(stop, int):
             assert stop > start, (start, stop)
@@ -228,7 +228,7 @@ class Code:
         again = self.fn.append_basic_block("loop")
         done = self.fn.append_basic_block("done")
         low, high = self.value(start), self.value(stop)
-        guarded = not (isinstance(start, int) and isinstance(stop, int))
+        guarded = not some and not (isinstance(start, int) and isinstance(stop, int))
         if guarded:
             self.b.cbranch(self.b.icmp_signed("<", low, high), again, done)
         else:
