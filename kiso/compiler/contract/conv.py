@@ -18,7 +18,7 @@ from typing import Any
 from kiso.compiler.contract.cut import Sliding, choose
 from kiso.compiler.contract.driver import Driver, column_width, rounded
 from kiso.compiler.contract.emit import Group, Library, partition
-from kiso.compiler.contract.halo import Window, row_copier
+from kiso.compiler.contract.halo import Window, row_copier, zero_fill
 from kiso.compiler.contract.micro import (
     PLAIN,
     UNROLL,
@@ -29,7 +29,7 @@ from kiso.compiler.contract.micro import (
     micro,
     rounds,
 )
-from kiso.compiler.contract.pack import panel_packer
+from kiso.compiler.contract.pack import panel_packer, spreader
 from kiso.compiler.contract.shape import Axis, Conv, Phase, Piece, backward_phases, forward_phases
 from kiso.compiler.contract.tiles import patch
 
@@ -61,6 +61,7 @@ class SlidingDriver:
         self.lanes = library.machine.lanes
         self.wholes = -(-work.outer // self.lanes) * self.lanes  # columns of a group, padded
         self.cut = choose(library.machine, work)
+        self.phases = self.cut.phases(work)
         self.copied = self.cut.copied(work)
         self.left, right = 0, work.size[1] - 1
         if self.copied:
@@ -144,7 +145,7 @@ class SlidingDriver:
             def panel(u: Any, _: int, segment: _Segment = segment) -> None:
                 base = 0
                 g, v = self._panel(segment, u)
-                for (h, w), (hs, ws) in zip(work.phases, cut.pieces(work, last), strict=True):
+                for (h, w), (hs, ws) in zip(self.phases, cut.pieces(work, last), strict=True):
                     steps = h.taps * w.taps * work.inner
                     weights = code.add(code.mul(g, steps * self.wholes),
                                        code.mul(v, self.lanes * steps), base)
@@ -206,7 +207,8 @@ class SlidingDriver:
                       for a, p, q in points),
                 tuple(a * work.out[0] * line + p * h.out_step * line + q * w.out_step * work.outputs
                       for a, p, q in points), segment.width, loops, load=self.load,
-                ahead=Ahead(1, 0, -(-len(points) * share // rounds(loops))))
+                ahead=Ahead(1, 0, -(-len(points) * share // rounds(loops))),
+                joint=piece[1].joint, apart=w.out_step // self.cut.joint * work.outputs)
             place = code.add(
                 code.mul(code.add(part.n, s, part.samples if self.cut.blocks == 1 else 0),
                          work.image),
@@ -236,7 +238,7 @@ class SlidingDriver:
     @cached_property
     def packed_size(self) -> int:
         """Floats of the packed weights."""
-        return sum(self._packed(h, w) for h, w in self.work.phases)
+        return sum(self._packed(h, w) for h, w in self.phases)
 
     def packer(self, strides: tuple[int, int, int, int], backward: bool = False) -> Driver:
         """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row
@@ -246,7 +248,7 @@ class SlidingDriver:
         *_, begin, end = code.fn.args
         base = first = 0
         self.code = code
-        for h, w in self.work.phases:
+        for h, w in self.phases:
             for segment in self.segments:
                 units = segment.count * self.work.groups
 
@@ -272,13 +274,21 @@ class SlidingDriver:
         steps = h.taps * w.taps * work.inner
         g, v = self._panel(segment, unit)
         fn = panel_packer(self.lib, work.inner, segment.width, over, along)
+        joint = self.cut.joint
+        if joint > 1:
+            fn = spreader(self.lib, work.inner, segment.width, over, along)
         here = code.add(code.mul(g, per_group), code.mul(v, self.lanes * along))
         there = code.add(code.mul(g, self.wholes * steps), code.mul(v, self.lanes * steps), base)
-        for t in range(h.taps * w.taps):
-            k = h.k_start + t // w.taps * h.k_step
-            l = w.k_start + t % w.taps * w.k_step
+        if joint > 1:
+            zero_fill(code, code.at(target, there), steps * self.lanes)
+        shift = w.in_step // joint // w.tap_step  # taps from one neighbour to the next
+        real = w.taps - (joint - 1) * shift
+        for i, j, e in product(range(h.taps), range(max(real, 0)), range(joint)):
+            k, l = h.k_start + i * h.k_step, w.k_start + j * w.k_step
+            t = i * w.taps + j + e * shift
             code.call(fn, [code.at(source, code.add(here, k * sk + l * sl)), code.at(
-                target, code.add(there, t * work.inner * segment.size * self.lanes))])
+                target, code.add(there, t * work.inner * segment.size * self.lanes,
+                                 e * segment.width))])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from itertools import product
 from math import prod
 
 from kiso.compiler.contract.emit import Group, Machine, partition
-from kiso.compiler.contract.shape import Axis, Phase, Piece, pieces
+from kiso.compiler.contract.shape import Axis, Phase, Piece, joined, pieces
 from kiso.compiler.contract.tiles import MOST_VECTORS, patch
 
 __all__ = ["Cut", "Sliding", "choose"]
@@ -27,6 +27,8 @@ _PANELS = 1 / 6      # cycles for a float of weights, where they come from the t
 _SECOND = 192 * 1024  # floats of weights that stay in the second level
 _PANEL = 160 * 1024  # the same for a panel, beside the input
 _KERNELS = 0.01      # gain that kernels for a second size of panels must bring
+_JOINT = 1.5         # cycles for a pixel that is taken out of a vector
+_MOST_JOINT = 8
 _SLOW = 1.1          # factor for larger panels
 
 
@@ -70,18 +72,35 @@ class Sliding:
 class Cut:
     """A block is so many `samples`, or, with several `blocks` in a sample, so many `rows` of each
     phase; `panels` in vectors. `exact`: no piece has taps outside of the image (but for the rows
-    where there are several blocks)."""
+    where there are several blocks). With `joint` > 1, a panel is one vector and holds the columns
+    of so many pixels side by side, for images of few channels."""
 
     samples: int
     rows: int
     blocks: int
     panels: tuple[Group, ...]
     exact: bool
+    joint: int = 1
+
+    def phases(self, work: Sliding) -> list[Phase]:
+        """The phases as the micro-kernels see them."""
+        return [(h, joined(w, self.joint)) for h, w in work.phases]
 
     def pieces(self, work: Sliding, last: bool) -> list[tuple[list[Piece], list[Piece]]]:
         """The pieces of each phase, along the height of a block and along the width."""
         def along(axis: Axis, i: int) -> list[Piece]:
             return list(pieces(axis, work.size[i])) if self.exact else [Piece(axis)]
+
+        def across(axis: Axis) -> list[Piece]:
+            rest = axis.count % self.joint
+            first = axis.count - rest
+            result = along(joined(axis, self.joint), 1) if first else []
+            result = [replace(p, joint=self.joint) for p in result]
+            if rest:
+                final = replace(joined(axis, self.joint, first), count=1)
+                result += [replace(p, first=first // self.joint, joint=rest)
+                           for p in along(final, 1)]
+            return result
 
         def rows(h: Axis) -> list[Piece]:
             if self.blocks == 1:
@@ -90,7 +109,7 @@ class Cut:
             if last:
                 count = h.count - (self.blocks - 1) * self.rows
             return [Piece(replace(h, count=count))] if count > 0 else []
-        return [(rows(h), along(w, 1)) for h, w in work.phases]
+        return [(rows(h), across(w)) for h, w in work.phases]
 
     def samples_of(self, work: Sliding, last: bool) -> int:
         """Samples of a block."""
@@ -103,12 +122,12 @@ class Cut:
 
     def outside(self, work: Sliding) -> bool:
         """Do taps fall on the padding?"""
-        for i, n in enumerate(work.size):
-            low, high = work.reach(i, [Piece(p[i]) for p in work.phases])
-            exact = self.exact and (i or self.blocks == 1)
-            if not exact and (low < 0 or high >= n):
-                return True
-        return False
+        whole = replace(self, blocks=1, exact=self.exact and self.blocks == 1)
+        rows = [p for hs, _ in whole.pieces(work, False) for p in hs]
+        columns = [p for _, ws in self.pieces(work, False) for p in ws]
+        ends = zip(work.reach(0, rows), work.reach(1, columns), strict=True)
+        (top, left), (bottom, right) = ends
+        return min(top, left) < 0 or bottom >= work.size[0] or right >= work.size[1]
 
     def copied(self, work: Sliding) -> bool:
         """Is a block's input copied to scratch? For zeros around it, or because samples a large
@@ -153,7 +172,8 @@ def _cycles(machine: Machine, work: Sliding, cut: Cut) -> float:
         one = packed * _PANELS if packed > _SECOND else 0
         if cut.copied(work):
             one += samples * work.image // cut.blocks * _COPY
-        for (hs, ws), (full, wide) in zip(cut.pieces(work, last), work.phases, strict=True):
+        for (hs, ws), (full, wide) in zip(cut.pieces(work, last), cut.phases(work),
+                                            strict=True):
             taps = full.taps * wide.taps
             for h, w in product(hs, ws):
                 steps = h.axis.taps * w.axis.taps * work.inner
@@ -162,6 +182,8 @@ def _cycles(machine: Machine, work: Sliding, cut: Cut) -> float:
                     slow = _SLOW if taps * work.inner * g.size * machine.lanes > _PANEL else 1
                     one += work.groups * g.count * slow * patch(
                         machine, extents, g.size, max(steps, 1))[0]
+                if w.joint > 1:
+                    one += work.groups * prod(extents) * w.joint * _JOINT
         total += times * one
     # The last block may be smaller, so the first thread has the most to do.
     units = blocks * work.groups * sum(g.count for g in cut.panels)
@@ -176,10 +198,14 @@ def choose(machine: Machine, work: Sliding) -> Cut:
     ways = [False]
     if any(pieces(p[i], n) != (Piece(p[i]),) for p in work.phases for i, n in enumerate(work.size)):
         ways = [False, True]
+    fit = all(w.in_step % w.tap_step == 0 for _, w in work.phases)
+    most = min(_MOST_JOINT, machine.lanes // work.outer, max(w.count for _, w in work.phases))
+    joint = range(1, max(most, 1) + 1 if fit else 2)
     found: list[tuple[float, int, Cut]] = []
     for samples, rows, blocks in _blocks(work):
         for limit in range(1, min(MOST_VECTORS, vectors) + 1):
             for exact in ways:
-                cut = Cut(samples, rows, blocks, partition(vectors, limit), exact)
-                found.append((_cycles(machine, work, cut), len(found), cut))
+                for n in joint:
+                    cut = Cut(samples, rows, blocks, partition(vectors, limit), exact, n)
+                    found.append((_cycles(machine, work, cut), len(found), cut))
     return min(found)[2]

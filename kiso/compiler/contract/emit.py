@@ -203,6 +203,12 @@ class Code:
         """One float of a vector."""
         return self.b.extract_element(x, ir.Constant(I32, i))
 
+    def shifted(self, x: Any, first: int) -> Any:
+        """The lanes of a vector from `first` on, then zeros."""
+        n = self.machine.lanes
+        order = ir.Constant(ir.VectorType(I32, n), [min(first + i, n) for i in range(n)])
+        return self.b.shuffle_vector(x, self.zero, order) if first else x
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, rounded once."""
         kind = self.lib.vector

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -49,7 +50,8 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Block:
-    """The numbers of a micro-kernel. `width` columns of the last vectors are real."""
+    """The numbers of a micro-kernel. `width` columns of the last vectors are real. With `joint`
+    results side by side in one vector, these are `apart` in C."""
 
     a_rows: tuple[int, ...]
     c_rows: tuple[int, ...]
@@ -59,6 +61,8 @@ class Block:
     load: bool = False      # start from C instead of 0
     final: bool = True      # apply the epilogue
     ahead: Ahead | None = None
+    joint: int = 1
+    apart: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,14 +173,17 @@ class _Writer:
             following = code.nowhere
         step = code.machine.lanes
         places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
-        if block.load:
+        if block.load and block.joint == 1:
             sums = [code.load(c, code.add(offset, r + v * step), self.lanes[v]) for r, v in places]
         else:
             sums = [code.zero] * len(places)
         if all(loop.extent for loop in block.loops):
             sums = self._nest(merged(block.loops), [a, b, following, *sums])[3:]
-        for x, (r, v) in zip(sums, places, strict=True):
-            here = code.add(offset, r + v * step)
+        for (whole, (r, v)), e in product(zip(sums, places, strict=True), range(block.joint)):
+            here = code.add(offset, r + v * step + e * block.apart)
+            x = code.shifted(whole, e * block.width)
+            if block.load and block.joint > 1:
+                x = code.b.fadd(x, code.load(c, here, self.lanes[v]))
             if block.final:
                 spot = Spot(here, code.add(column, v * step), self.lanes[v])
                 x = self.epilogue.emit(code, x, spot, extra)
