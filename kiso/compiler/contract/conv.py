@@ -1,60 +1,39 @@
 """Convolution and its gradient with respect to x, channels last, direct (no im2col).
 
 Both are sums over taps and channels (see `shape`) for each pixel: rows of the micro-kernel are
-pixels of a small rectangle, columns are output channels, the reduction runs over tap rows, tap
-columns and channels. The weights come packed (`Weights`). A unit of work is a block of output rows
-of one sample; where taps reach beyond the image, the input rows of the block are first copied to
-scratch with a border of zeros, small enough to stay in the second-level cache.
+pixels of a few samples, columns are output channels, the reduction runs over tap rows, tap columns
+and channels. The weights come packed; a part of the taps is a smaller loop over the same panel. A
+unit of work is a panel of a block (see `cut`). Where taps reach beyond the image, the input of the
+block is first copied to scratch with a border of zeros, small enough to stay in the second-level
+cache.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
-from kiso.compiler.contract.driver import Driver, column_width
-from kiso.compiler.contract.emit import Code, Group, Library, partition
-from kiso.compiler.contract.halo import Window, row_copier
-from kiso.compiler.contract.micro import PLAIN, Ahead, Block, Epilogue, Loop, micro, rounds
-from kiso.compiler.contract.pack import panel_packer
-from kiso.compiler.contract.shape import Axis, Conv, Phase, backward_phases, forward_phases
-from kiso.compiler.contract.tiles import Tiling, tiling
+from kiso.compiler.contract.cut import Sliding, choose
+from kiso.compiler.contract.driver import Driver, column_width, rounded
+from kiso.compiler.contract.emit import Group, Library, partition
+from kiso.compiler.contract.halo import Window, row_copier, zero_fill
+from kiso.compiler.contract.micro import (
+    PLAIN,
+    UNROLL,
+    Ahead,
+    Block,
+    Epilogue,
+    Loop,
+    micro,
+    rounds,
+)
+from kiso.compiler.contract.pack import panel_packer, spreader
+from kiso.compiler.contract.shape import Axis, Conv, Phase, Piece, backward_phases, forward_phases
+from kiso.compiler.contract.tiles import patch
 
-__all__ = ["Sliding", "SlidingDriver", "conv_forward", "conv_input_gradient"]
-
-_CACHED = 96 * 1024  # floats of input rows in scratch
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """A sum over taps: input (N, H, W, C), output (N, OH, OW, O), phases."""
-
-    batch: int
-    size: tuple[int, int]
-    channels: int
-    out: tuple[int, int]
-    outputs: int
-    groups: int
-    phases: tuple[Phase, ...]
-
-    @cached_property
-    def inner(self) -> int:
-        """Input channels of a group."""
-        return self.channels // self.groups
-
-    @cached_property
-    def outer(self) -> int:
-        """Output channels of a group."""
-        return self.outputs // self.groups
-
-    def reach(self, axis: int, counts: list[int]) -> tuple[int, int]:
-        """First and last input position that the first `counts` results of each phase read."""
-        seen = [(p[axis], n) for p, n in zip(self.phases, counts, strict=True)
-                if p[axis].taps and n > 0]
-        low = min(a.in_start for a, _ in seen)
-        return low, max(a.in_start + (n - 1) * a.in_step + (a.taps - 1) * a.tap_step
-                        for a, n in seen)
+__all__ = ["SlidingDriver", "conv_forward", "conv_input_gradient"]
 
 
 def conv_forward(library: Library, conv: Conv, epilogue: Epilogue = PLAIN,
@@ -81,149 +60,185 @@ class SlidingDriver:
         self.lib, self.work, self.epilogue, self.load = library, work, epilogue, accumulate
         self.lanes = library.machine.lanes
         self.wholes = -(-work.outer // self.lanes) * self.lanes  # columns of a group, padded
-        rows = max(h.count for h, _ in work.phases)
-        low, high = work.reach(1, [w.count for _, w in work.phases])
-        self.window = Window(*work.size, work.channels, low, high - low + 1)
-        step = work.phases[0][0].in_step
-        most = max(1, (_CACHED // self.window.row - (self._height(1) - 1)) // step)
-        self.blocks = -(-rows // most)
-        self.rows = -(-rows // self.blocks)  # of each phase, in a block
-        self.blocks = -(-rows // self.rows)
-        top, bottom = work.reach(0, [h.count for h, _ in work.phases])
-        self.direct = (low >= 0 and high < work.size[1] and top >= 0 and bottom < work.size[0])
-        if self.direct:
-            self.window = Window(*work.size, work.channels, 0, work.size[1])
-        self.pointers = ("x", "w", "y", *epilogue.pointers, "scratch")
-        self.tilings = [self._tiling(h, w) for h, w in work.phases]
+        self.cut = choose(library.machine, work)
+        self.phases = self.cut.phases(work)
+        self.copied = self.cut.copied(work)
+        self.left, right = 0, work.size[1] - 1
+        if self.copied:
+            self.left, right = work.reach(1, [p for _, ws in self.cut.pieces(work, False)
+                                              for p in ws])
+        self.window = Window(*work.size, work.channels, self.left, right - self.left + 1)
+        self.segments = self._segments()
         self.name = name
         self.main = self._write()
 
-    def _height(self, rows: int) -> int:
-        """Input rows that a block of so many rows of each phase reads."""
-        low, high = self.work.reach(0, [min(rows, h.count) for h, _ in self.work.phases])
-        return high - low + 1
-
-    def _tiling(self, h: Axis, w: Axis) -> Tiling:
-        return tiling(self.lib.machine, (min(self.rows, h.count), w.count), self.work.outer,
-                      h.taps * w.taps * self.work.inner)
+    def _segments(self) -> list[_Segment]:
+        """Runs of equal panels of all groups; one with padding columns stands alone."""
+        result: list[_Segment] = []
+        for g in self.cut.panels:
+            end = g.start + g.count * g.size
+            edge = int(end * self.lanes > self.work.outer)
+            runs = [(g.start, g.count - edge), (end - g.size, edge)]
+            result += [_Segment(start, count, g.size, column_width(
+                self.work.outer, start, g.size, self.lanes)) for start, count in runs if count]
+        return result
 
     def _write(self) -> Driver:
-        code = self.code = self.lib.function(self.name, self.pointers, ("begin", "end"))
+        cut, work = self.cut, self.work
+        pointers = ("x", "w", "y", *self.epilogue.pointers, "scratch")
+        code = self.code = self.lib.function(self.name, pointers, ("begin", "end"))
         *_, begin, end = code.fn.args
+        panels, blocks = work.groups * sum(s.count for s in self.segments), cut.total(work)
+        sizes = {cut.samples_of(work, False), cut.samples_of(work, True)}
 
-        def unit(u: Any) -> None:
-            if self.blocks == 1:
-                self._block(u, 0, True)
-                return
-            count = code.value(self.blocks)
-            n, block = code.b.sdiv(u, count), code.b.srem(u, count)
-            code.branch(code.b.icmp_signed("==", block, code.value(self.blocks - 1)),
-                        lambda: self._block(n, block, True),
-                        lambda: self._block(n, block, False))
-        code.loop(begin, end, unit)
+        def block(b: Any) -> None:
+            first = code.mul(b, panels)
+            ends = code.b.sub(begin, code.value(first)), code.b.sub(end, code.value(first))
+            if cut.blocks > 1:
+                n, i = code.b.sdiv(b, code.value(cut.blocks)), code.b.srem(
+                    b, code.value(cut.blocks))
+                final = code.b.icmp_signed("==", i, code.value(cut.blocks - 1))
+            else:
+                n, i = code.mul(b, cut.samples), 0
+                final = code.b.icmp_signed("==", b, code.value(blocks - 1))
+            if cut.blocks == 1 and (len(sizes) == 1 or blocks == 1):
+                self._block(n, i, True, ends)
+            else:
+                code.branch(final, lambda: self._block(n, i, True, ends),
+                            lambda: self._block(n, i, False, ends))
+        count = code.value(panels)
+        code.loop(code.b.sdiv(begin, count),
+                  code.b.sdiv(code.add(end, panels - 1), count), block)
         code.finish()
-        scratch = 0 if self.direct else self._height(self.rows) * self.window.row + 16
-        return Driver(code.fn, self.pointers, self.work.batch * self.blocks, scratch)
+        scratch = 0 if not self.copied else max(
+            cut.samples_of(work, last) * self._pitch(last) for last in (False, True)) + 16
+        return Driver(code.fn, pointers, blocks * panels, scratch)
 
-    def _block(self, n: Any, block: Any, last: bool) -> None:
-        """All phases of a block of rows of sample n."""
-        code, work = self.code, self.work
-        x = code.fn.args[0]
-        counts = [h.count - (self.blocks - 1) * self.rows if last else self.rows
-                  for h, _ in work.phases]
-        step = work.phases[0][0].in_step
-        image = code.at(x, code.mul(n, work.size[0] * work.size[1] * work.channels))
-        first = code.mul(block, self.rows * step)
-        top, bottom = work.reach(0, counts)
-        if self.direct:
-            image, top = code.at(image, code.mul(first, self.window.row)), 0
-        else:
-            target = code.fn.args[-3]
+    def _rows(self, last: bool) -> tuple[int, int]:
+        """First and last input row that a block reads, relative to its first result's."""
+        return self.work.reach(0, [p for hs, _ in self.cut.pieces(self.work, last) for p in hs])
+
+    def _pitch(self, last: bool) -> int:
+        """Floats between samples in scratch: an odd number of cache lines."""
+        top, bottom = self._rows(last)
+        return rounded((bottom - top + 1) * self.window.row) // 32 * 32 + 16
+
+    def _block(self, n: Any, block: Any, last: bool, ends: tuple[Any, Any]) -> None:
+        """The panels ends[0].. of a block: samples n.. or rows of sample n."""
+        code, work, cut = self.code, self.work, self.cut
+        samples, pitch, (top, bottom) = cut.samples_of(work, last), work.image, self._rows(last)
+        image = code.at(code.fn.args[0], code.mul(n, work.image))
+        first = code.mul(block, cut.rows * work.phases[0][0].in_step)
+        if self.copied:
+            source, image, pitch = image, code.fn.args[-3], self._pitch(last)
             copier = row_copier(self.lib, self.window, bottom - top + 1)
-            code.call(copier, [image, target], [code.add(first, top)])
-            image = target
-        base = 0
-        for (h, w), rows, found in zip(work.phases, counts, self.tilings, strict=True):
-            if rows > 0:
-                self._phase(_Part(n, block, image, top, base, rows), h, w, found)
-            base += self._packed(h, w)
+
+            def copy(s: Any) -> None:
+                code.call(copier, [code.at(source, code.mul(s, work.image)),
+                                   code.at(image, code.mul(s, pitch))], [code.add(first, top)])
+            code.loop(0, samples, copy)
+        else:
+            image, top = code.at(image, code.mul(first, self.window.row)), 0
+        part = _Part(n, samples, block, image, pitch, top)
+        start = 0
+        for segment in self.segments:
+            def panel(u: Any, _: int, segment: _Segment = segment) -> None:
+                base = 0
+                g, v = self._panel(segment, u)
+                for (h, w), (hs, ws) in zip(self.phases, cut.pieces(work, last), strict=True):
+                    steps = h.taps * w.taps * work.inner
+                    weights = code.add(code.mul(g, steps * self.wholes),
+                                       code.mul(v, self.lanes * steps), base)
+                    for rows, columns in product(hs, ws):
+                        self._piece(part, segment, (h, w), (rows, columns), weights, g, v)
+                    base += self._packed(h, w)
+            count = work.groups * segment.count
+            code.units((Group(0, count, 1),), code.b.sub(ends[0], code.value(start)),
+                       code.b.sub(ends[1], code.value(start)), panel)
+            start += count
+
+    def _panel(self, segment: _Segment, unit: Any) -> tuple[Any, Any]:
+        """Group and first vector of a segment's panel."""
+        code, count = self.code, self.code.value(segment.count)
+        if self.work.groups == 1:
+            return 0, code.add(code.mul(unit, segment.size), segment.vector)
+        return code.b.sdiv(unit, count), code.add(
+            code.mul(code.b.srem(unit, count), segment.size), segment.vector)
 
     def _packed(self, h: Axis, w: Axis) -> int:
         """Floats of the packed weights of a phase."""
         return self.work.groups * h.taps * w.taps * self.work.inner * self.wholes
 
-    def _phase(self, part: _Part, h: Axis, w: Axis, found: Tiling) -> None:
-        code, work = self.code, self.work
-        steps = h.taps * w.taps * work.inner
+    def _loops(self, phase: Phase, taps: tuple[int, int], step: int) -> tuple[
+            tuple[Loop, ...], list[int]]:
+        """The reduction over so many taps, and the arguments for its free loops: kernels that
+        differ in their taps only are the same function."""
+        (h, w), work = phase, self.work
+        inner, apart = work.inner, w.tap_step * work.channels
+        free = self.cut.exact and taps[0] > 0 and taps[1] * inner > 1 and h.taps * w.taps > 1
+        down = Loop(h.taps if free else taps[0], h.tap_step * self.window.row,
+                    w.taps * inner * step, free)
+        numbers = [taps[0]] if free else []
+        if not free or inner % UNROLL:
+            return (down, Loop(taps[1], apart, inner * step), Loop(inner, 1, step)), numbers
+        if apart == inner:
+            return (down, Loop(w.taps * inner, 1, step, True)), [*numbers, taps[1] * inner]
+        across = Loop(w.taps, apart, inner * step, True)
+        return (down, across, Loop(inner, 1, step)), [*numbers, taps[1]]
 
-        def group(g: Any) -> None:
-            weights = code.add(part.weights, code.mul(g, steps * self.wholes))
-            for piece in found.panels:
-                for v, count in self._even(piece.start, piece.count, piece.size):
-                    width = column_width(work.outer, v, piece.size, self.lanes)
-
-                    def panel(i: Any, v: int = v, size: int = piece.size,
-                              width: int = width) -> None:
-                        vector = code.add(code.mul(i, size), v)
-                        column = code.add(code.mul(g, work.outer), code.mul(vector, self.lanes))
-                        at = code.add(weights, code.mul(vector, self.lanes * steps))
-                        self._panel(part, h, w, found.patches[size], size, width, at, column,
-                                    code.mul(g, work.inner))
-                    code.loop(0, count, panel)
-        code.loop(0, work.groups, group)
-
-    def _even(self, start: int, count: int, size: int) -> list[tuple[int, int]]:
-        """A run of equal panels, the one with padding columns apart: (first vector, count)."""
-        end = start + count * size
-        if end * self.lanes <= self.work.outer or count == 1:
-            return [(start, count)]
-        return [(start, count - 1), (end - size, 1)]
-
-    def _panel(self, part: _Part, h: Axis, w: Axis, patch: tuple[int, ...], vectors: int,
-               width: int, weights: Any, column: Any, channel: Any) -> None:
-        """One panel of weights over all pixels of the block."""
+    def _piece(self, part: _Part, segment: _Segment, phase: Phase, piece: tuple[Piece, Piece],
+               weights: Any, g: Any, v: Any) -> None:
+        """One panel of weights over all results of a piece of the block."""
         code, work, row = self.code, self.work, self.window.row
         x, packed, y, *extra = code.fn.args[:-3]
+        h, w = piece[0].axis, piece[1].axis
         pitch = work.size[1] * work.channels  # floats in a row of x
         line = work.out[1] * work.outputs  # floats in a row of y
-        inner, step = work.inner, vectors * self.lanes
-        loops = (Loop(h.taps, h.tap_step * row, w.taps * inner * step),
-                 Loop(w.taps, w.tap_step * work.channels, inner * step),
-                 Loop(inner, 1, step))
-        left = w.in_start - self.window.left
+        loops, numbers = self._loops(phase, (h.taps, w.taps), segment.size * self.lanes)
+        skipped = piece[0].skipped * phase[1].taps + piece[1].skipped
+        weights = code.add(weights, skipped * work.inner * segment.size * self.lanes)
+        column = code.add(code.mul(g, work.outer), code.mul(v, self.lanes))
+        share = h.in_step * w.in_step * work.channels  # of the next block's input, a pixel
 
-        def tile(i: Any, rows: int, j: Any, columns: int) -> None:
-            pixels = [(p, q) for p in range(rows) for q in range(columns)]
-            share = h.in_step * w.in_step * work.channels  # of the next block's input, a pixel
-            ahead = Ahead(1, 0, -(-rows * columns * share // rounds(loops)))
-            spec = Block(tuple(p * h.in_step * row + q * w.in_step * work.channels
-                               for p, q in pixels),
-                         tuple(p * h.out_step * line + q * w.out_step * work.outputs
-                               for p, q in pixels), width, loops, load=self.load,
-                         ahead=ahead)
+        def tile(size: tuple[int, ...], s: Any, i: Any, j: Any) -> None:
+            points = list(product(*map(range, size)))
+            spec = Block(
+                tuple(a * part.pitch + p * h.in_step * row + q * w.in_step * work.channels
+                      for a, p, q in points),
+                tuple(a * work.out[0] * line + p * h.out_step * line + q * w.out_step * work.outputs
+                      for a, p, q in points), segment.width, loops, load=self.load,
+                ahead=Ahead(1, 0, -(-len(points) * share // rounds(loops))),
+                joint=piece[1].joint, apart=w.out_step // self.cut.joint * work.outputs)
             place = code.add(
-                code.mul(part.n, work.size[0] * pitch),
-                code.mul(code.add(code.mul(part.block, self.rows), self.rows, i),
-                         h.in_step * pitch),
-                code.mul(j, rows * share))
-            source = code.add(code.mul(i, h.in_step * row), (h.in_start - part.top) * row,
-                              code.mul(j, w.in_step * work.channels), left * work.channels,
-                              channel)
+                code.mul(code.add(part.n, s, part.samples if self.cut.blocks == 1 else 0),
+                         work.image),
+                code.mul(code.add(code.mul(part.block, self.cut.rows), i, piece[0].first,
+                                  self.cut.rows if self.cut.blocks > 1 else 0),
+                         h.in_step * pitch * size[0]),
+                code.mul(code.add(j, piece[1].first), size[0] * size[1] * share))
+            source = code.add(
+                code.mul(s, part.pitch), code.mul(i, h.in_step * row),
+                (h.in_start - part.top) * row, code.mul(j, w.in_step * work.channels),
+                (w.in_start - self.left) * work.channels, code.mul(g, work.inner))
             offset = code.add(
-                code.mul(part.n, work.out[0] * line), h.out_start * line,
-                code.mul(code.add(code.mul(part.block, self.rows), i), h.out_step * line),
+                code.mul(code.add(part.n, s), work.out[0] * line), h.out_start * line,
+                code.mul(code.add(code.mul(part.block, self.cut.rows), i), h.out_step * line),
                 code.mul(j, w.out_step * work.outputs), w.out_start * work.outputs, column)
             code.call(micro(self.lib, spec, self.epilogue),
                       [code.at(part.image, source), code.at(packed, weights), y,
                        code.at(x, place), *extra],
-                      [offset, column])
-        code.each(partition(part.rows, patch[0]), lambda i, rows: code.each(
-            partition(w.count, patch[1]), lambda j, columns: tile(i, rows, j, columns)))
+                      [offset, column, *numbers])
+        extents = (part.samples, h.count, w.count)
+        steps = max(1, h.taps * w.taps * work.inner)
+        _, most = patch(self.lib.machine, extents, segment.size, steps)
+        samples, rows, columns = (partition(n, m) for n, m in zip(extents, most, strict=True))
+        code.each(samples, lambda s, ss: code.each(rows, lambda i, ii: code.each(
+            columns, lambda j, jj: tile((ss, ii, jj), s, i, j))))
 
     @cached_property
     def packed_size(self) -> int:
         """Floats of the packed weights."""
-        return sum(self._packed(h, w) for h, w in self.work.phases)
+        return sum(self._packed(h, w) for h, w in self.phases)
 
     def packer(self, strides: tuple[int, int, int, int], backward: bool = False) -> Driver:
         """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row
@@ -232,66 +247,68 @@ class SlidingDriver:
         code = self.lib.function(f"{self.name}_pack", ("w", "packed"), ("begin", "end"))
         *_, begin, end = code.fn.args
         base = first = 0
-        for (h, w), found in zip(self.work.phases, self.tilings, strict=True):
-            for piece in found.panels:
-                for v, count in self._even(piece.start, piece.count, piece.size):
-                    segment = _Segment(h, w, base, v, count, piece.size)
-                    units = count * self.work.groups
+        self.code = code
+        for h, w in self.phases:
+            for segment in self.segments:
+                units = segment.count * self.work.groups
 
-                    def unit(u: Any, _: int, segment: _Segment = segment) -> None:
-                        self._pack(code, segment, strides, backward, u)
-                    code.units((Group(0, units, 1),), code.b.sub(begin, code.value(first)),
-                               code.b.sub(end, code.value(first)), unit)
-                    first += units
+                def unit(u: Any, _: int, h: Axis = h, w: Axis = w, base: int = base,
+                         segment: _Segment = segment) -> None:
+                    self._pack((h, w), segment, base, strides, backward, u)
+                code.units((Group(0, units, 1),), code.b.sub(begin, code.value(first)),
+                           code.b.sub(end, code.value(first)), unit)
+                first += units
             base += self._packed(h, w)
         code.finish()
         return Driver(code.fn, ("w", "packed"), first, 0)
 
-    def _pack(self, code: Code, segment: _Segment, strides: tuple[int, int, int, int],
-              backward: bool, unit: Any) -> None:
-        """One panel of one group, all taps."""
-        work, h, w, size = self.work, segment.h, segment.w, segment.size
+    def _pack(self, phase: Phase, segment: _Segment, base: int,
+              strides: tuple[int, int, int, int], backward: bool, unit: Any) -> None:
+        """One panel of one group, all taps of a phase whose weights begin at `base`."""
+        code, work, (h, w) = self.code, self.work, phase
         source, target, *_ = code.fn.args
         sk, sl, sc, so = strides
         # Groups follow one another along o.
         over, along, per_group = ((so, sc, work.inner * so) if backward else
                                   (sc, so, work.outer * so))
         steps = h.taps * w.taps * work.inner
-        count = code.value(segment.count)
-        g, i = code.b.sdiv(unit, count), code.b.srem(unit, count)
-        v = code.add(code.mul(i, size), segment.vector)
-        width = column_width(work.outer, segment.vector, size, self.lanes)
-        fn = panel_packer(self.lib, work.inner, width, over, along)
+        g, v = self._panel(segment, unit)
+        fn = panel_packer(self.lib, work.inner, segment.width, over, along)
+        joint = self.cut.joint
+        if joint > 1:
+            fn = spreader(self.lib, work.inner, segment.width, over, along)
         here = code.add(code.mul(g, per_group), code.mul(v, self.lanes * along))
-        there = code.add(code.mul(g, self.wholes * steps), code.mul(v, self.lanes * steps),
-                         segment.base)
-        for t in range(h.taps * w.taps):
-            k = h.k_start + t // w.taps * h.k_step
-            l = w.k_start + t % w.taps * w.k_step
-            code.call(fn, [code.at(source, code.add(here, k * sk + l * sl)),
-                           code.at(target, code.add(there, t * work.inner * size * self.lanes))])
+        there = code.add(code.mul(g, self.wholes * steps), code.mul(v, self.lanes * steps), base)
+        if joint > 1:
+            zero_fill(code, code.at(target, there), steps * self.lanes)
+        shift = w.in_step // joint // w.tap_step  # taps from one neighbour to the next
+        real = w.taps - (joint - 1) * shift
+        for i, j, e in product(range(h.taps), range(max(real, 0)), range(joint)):
+            k, l = h.k_start + i * h.k_step, w.k_start + j * w.k_step
+            t = i * w.taps + j + e * shift
+            code.call(fn, [code.at(source, code.add(here, k * sk + l * sl)), code.at(
+                target, code.add(there, t * work.inner * segment.size * self.lanes,
+                                 e * segment.width))])
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """`count` equal panels of a phase's weights from `vector` on; the phase begins at `base`."""
+    """`count` equal panels of a group from `vector` on: vectors, real columns of each."""
 
-    h: Axis
-    w: Axis
-    base: int
     vector: int
     count: int
     size: int
+    width: int
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A block of rows of a sample: where its input is (rows from `top` on), where the phase's
-    weights begin, how many rows of the phase it has."""
+    """A block: samples n.. or, of sample n, the rows of a number; where its input is (rows from
+    `top` on), how many floats samples are apart there."""
 
     n: Any
+    samples: int
     block: Any
     image: Any
+    pitch: int
     top: int
-    weights: int
-    rows: int

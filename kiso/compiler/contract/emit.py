@@ -208,6 +208,12 @@ class Code:
         """One float of a vector."""
         return self.b.extract_element(x, ir.Constant(I32, i))
 
+    def shifted(self, x: Any, first: int) -> Any:
+        """The lanes of a vector from `first` on, then zeros."""
+        n = self.machine.lanes
+        order = ir.Constant(ir.VectorType(I32, n), [min(first + i, n) for i in range(n)])
+        return self.b.shuffle_vector(x, self.zero, order) if first else x
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, rounded once."""
         kind = self.lib.vector
@@ -221,9 +227,9 @@ class Code:
     # Control
 
     def loop(self, start: Any, stop: Any, body: Callable[..., Any],
-             carried: Sequence[Any] = ()) -> list[Any]:
+             carried: Sequence[Any] = (), some: bool = False) -> list[Any]:
         """for i in start..stop: carried = body(i, *carried). One round at least when both ends are
-        Python ints; a single round is written without a loop."""
+        Python ints or with `some`; a single round is written without a loop."""
         state = list(carried)
         if isinstance(start, int) and isinstance(stop, int):
             assert stop > start, (start, stop)
@@ -233,7 +239,7 @@ class Code:
         again = self.fn.append_basic_block("loop")
         done = self.fn.append_basic_block("done")
         low, high = self.value(start), self.value(stop)
-        guarded = not (isinstance(start, int) and isinstance(stop, int))
+        guarded = not some and not (isinstance(start, int) and isinstance(stop, int))
         if guarded:
             self.b.cbranch(self.b.icmp_signed("<", low, high), again, done)
         else:

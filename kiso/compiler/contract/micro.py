@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -27,11 +28,14 @@ UNROLL = 4  # steps of the innermost loop in a round
 
 @dataclass(frozen=True)
 class Loop:
-    """One loop of a reduction: how often, and how far A and B move each time (in floats)."""
+    """One loop of a reduction: how often, and how far A and B move each time (in floats). The
+    extent of a `free` one is an argument of the kernel (1 or more; the innermost: a multiple of
+    UNROLL); its number here only stands for it in estimates."""
 
     extent: int
     a: int
     b: int
+    free: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Block:
-    """The numbers of a micro-kernel. `width` columns of the last vectors are real."""
+    """The numbers of a micro-kernel. `width` columns of the last vectors are real. With `joint`
+    results side by side in one vector, these are `apart` in C."""
 
     a_rows: tuple[int, ...]
     c_rows: tuple[int, ...]
@@ -56,6 +61,8 @@ class Block:
     load: bool = False      # start from C instead of 0
     final: bool = True      # apply the epilogue
     ahead: Ahead | None = None
+    joint: int = 1
+    apart: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,10 +128,11 @@ def merged(loops: Sequence[Loop]) -> list[Loop]:
     """The same reduction in fewer loops: one inside the other without a gap becomes one."""
     result: list[Loop] = []
     for loop in loops:
-        if loop.extent == 1:
+        if loop.extent == 1 and not loop.free:
             continue
         outer = result[-1] if result else None
-        if outer and outer.a == loop.extent * loop.a and outer.b == loop.extent * loop.b:
+        gap = outer and (outer.a - loop.extent * loop.a or outer.b - loop.extent * loop.b)
+        if outer and not (gap or outer.free or loop.free):
             result[-1] = Loop(outer.extent * loop.extent, loop.a, loop.b)
         else:
             result.append(loop)
@@ -134,14 +142,15 @@ def merged(loops: Sequence[Loop]) -> list[Loop]:
 def rounds(loops: Sequence[Loop]) -> int:
     """Rounds of the innermost loop in a kernel (see `Ahead`)."""
     *outer, last = merged(loops)
-    inner = 1 if last.extent <= 2 * UNROLL else last.extent // UNROLL
+    short = last.extent <= 2 * UNROLL and not last.free
+    inner = 1 if short else last.extent // UNROLL
     return max(1, prod(loop.extent for loop in outer) * inner)
 
 
 def micro(library: Library, block: Block, epilogue: Epilogue = PLAIN) -> Any:
-    """The function (a, b, c, next, epilogue's pointers..., offset, column) of a micro-kernel:
-    `offset` is that of its first result in C, `column` the number of its first column; `next` is
-    there only with `ahead`."""
+    """The function (a, b, c, next, epilogue's pointers..., offset, column, extents of free
+    loops...) of a micro-kernel: `offset` is that of its first result in C, `column` the number of
+    its first column; `next` is there only with `ahead`."""
     key = ("micro", block, epilogue if block.final else PLAIN)
     if key not in library.made:
         library.made[key] = _Writer(library, block, key[2]).write()
@@ -157,26 +166,32 @@ class _Writer:
         self.lanes = [min(lanes, w) for w in left]  # real lanes of each vector
         name = f"micro_{len(block.a_rows)}x{len(self.lanes)}"
         following = ("next",) if block.ahead else ()
+        free = [f"extent{i}" for i, loop in enumerate(block.loops) if loop.free]
         self.code = library.function(name, ("a", "b", "c", *following, *epilogue.pointers),
-                                     ("offset", "column"), internal=True)
+                                     ("offset", "column", *free), internal=True)
 
     def write(self) -> Any:
         code, block = self.code, self.block
-        a, b, c, *extra, offset, column = code.fn.args
+        pointers = 3 + bool(block.ahead) + len(self.epilogue.pointers)
+        a, b, c, *extra = code.fn.args[:pointers]
+        offset, column, *self.extents = code.fn.args[pointers:]
         if block.ahead:
             following, *extra = extra
         else:
             following = code.nowhere
         step = code.machine.lanes
         places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
-        if block.load:
+        if block.load and block.joint == 1:
             sums = [code.load(c, code.add(offset, r + v * step), self.lanes[v]) for r, v in places]
         else:
             sums = [code.zero] * len(places)
         if all(loop.extent for loop in block.loops):
             sums = self._nest(merged(block.loops), [a, b, following, *sums])[3:]
-        for x, (r, v) in zip(sums, places, strict=True):
-            here = code.add(offset, r + v * step)
+        for (whole, (r, v)), e in product(zip(sums, places, strict=True), range(block.joint)):
+            here = code.add(offset, r + v * step + e * block.apart)
+            x = code.shifted(whole, e * block.width)
+            if block.load and block.joint > 1:
+                x = code.b.fadd(x, code.load(c, here, self.lanes[v]))
             if block.final:
                 spot = Spot(here, code.add(column, v * step), self.lanes[v])
                 x = self.epilogue.emit(code, x, spot, extra)
@@ -188,16 +203,17 @@ class _Writer:
         code, head = self.code, loops[0]
         if len(loops) == 1:
             return self._inner(head, state)
+        extent = self.extents.pop(0) if head.free else head.extent
 
         def body(_: Any, a: Any, b: Any, *rest: Any) -> list[Any]:
             inner = self._nest(loops[1:], [a, b, *rest])
             return [code.at(a, head.a), code.at(b, head.b), *inner[2:]]
-        return code.loop(0, head.extent, body, state)
+        return code.loop(0, extent, body, state, some=True)
 
     def _inner(self, loop: Loop, state: list[Any]) -> list[Any]:
         """The innermost loop, unrolled: wholly if short, else by four."""
         code, ahead = self.code, self.block.ahead
-        unroll = loop.extent if loop.extent <= 2 * UNROLL else UNROLL
+        unroll = loop.extent if loop.extent <= 2 * UNROLL and not loop.free else UNROLL
         rows = set(self.block.a_rows)
         # Rows may read in this step what others read in the next (pixels side by side of one
         # channel). If the compiler saw that, it would keep these values and run out of registers.
@@ -215,6 +231,9 @@ class _Writer:
                 else:
                     now = self._step(a, b, u * loop.a, u * loop.b, now)
             return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), following, *now]
+        if loop.free:
+            count = code.b.udiv(self.extents.pop(), code.value(unroll))
+            return code.loop(0, count, body, state, some=True)
         state = code.loop(0, loop.extent // unroll, body, state)
         for u in range(loop.extent % unroll):
             state[3:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[3:])

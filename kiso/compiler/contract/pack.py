@@ -12,7 +12,7 @@ from typing import Any
 
 from kiso.compiler.contract.emit import I32, Code, Library, ir, partition
 
-__all__ = ["panel_packer", "row_packer"]
+__all__ = ["panel_packer", "row_packer", "spreader"]
 
 
 def row_packer(library: Library, steps: int, stride: int, width: int) -> Any:
@@ -33,6 +33,24 @@ def panel_packer(library: Library, steps: int, width: int, k_stride: int, n_stri
         code = library.function(f"pack_panel_{width}", ("source", "target"), (), internal=True)
         source, target = code.fn.args
         pack_panel(code, source, target, steps, width, k_stride, n_stride)
+        library.made[key] = code.finish()
+    return library.made[key]
+
+
+def spreader(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> Any:
+    """The function (source, target): target[k][n] = source[k * k_stride + n * n_stride] for
+    n < width, a part of a vector; the rest of it stays as it is."""
+    key = ("spread", steps, width, k_stride, n_stride)
+    if key not in library.made:
+        code = library.function("spread", ("source", "target"), (), internal=True)
+        source, target = code.fn.args
+
+        def line(k: Any) -> None:
+            for n in range(width):
+                x = code.scalar(source, code.add(code.mul(k, k_stride), n * n_stride))
+                place = code.at(target, code.add(code.mul(k, code.machine.lanes), n))
+                code.b.store(x, place, align=4)
+        code.loop(0, steps, line)
         library.made[key] = code.finish()
     return library.made[key]
 

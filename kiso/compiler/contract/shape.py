@@ -9,10 +9,13 @@ that each phase is a convolution of gy with stride 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
 from math import gcd
 
-__all__ = ["Axis", "Conv", "Phase", "backward_phases", "forward_phases"]
+__all__ = ["Axis", "Conv", "Phase", "Piece", "backward_phases", "forward_phases", "joined",
+           "pieces"]
 
 Pair = tuple[int, int]
 
@@ -94,3 +97,44 @@ def backward_phases(conv: Conv) -> tuple[Phase, ...]:
                                r, s, last, -step))
         return result
     return tuple((h, w) for h in along(0) for w in along(1))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Results first.. of an axis (`axis` describes them alone), without its first taps; in each
+    result `joint` neighbours."""
+
+    axis: Axis
+    first: int = 0
+    skipped: int = 0
+    joint: int = 1
+
+
+def joined(axis: Axis, count: int, first: int = 0) -> Axis:
+    """The axis from a result on, with `count` neighbours in each: they have enough taps for all,
+    neighbour e the taps from e in_step / tap_step on. A rest of fewer neighbours is left out."""
+    if count == 1:
+        return axis
+    assert axis.in_step % axis.tap_step == 0
+    more = (count - 1) * axis.in_step // axis.tap_step if axis.taps else 0
+    return replace(axis, count=(axis.count - first) // count, taps=axis.taps + more,
+                   in_start=axis.in_start + first * axis.in_step, in_step=count * axis.in_step,
+                   out_start=axis.out_start + first * axis.out_step, out_step=count * axis.out_step)
+
+
+@lru_cache(maxsize=1024)
+def pieces(axis: Axis, size: int) -> tuple[Piece, ...]:
+    """The axis in runs of results with the same taps inside of an image of `size`: where taps fall
+    on the padding, they are left out. 8 results of 3 taps, padding 1: 1 + 6 + 1 results."""
+    def inside(i: int) -> tuple[int, int]:
+        place = axis.in_start + i * axis.in_step
+        seen = [t for t in range(axis.taps) if 0 <= place + t * axis.tap_step < size]
+        return (seen[0], len(seen)) if seen else (0, 0)
+    result: list[Piece] = []
+    for (skipped, taps), run in groupby(range(axis.count), inside):
+        first, *rest = run
+        start = axis.in_start + first * axis.in_step + skipped * axis.tap_step
+        result.append(Piece(replace(
+            axis, count=1 + len(rest), taps=taps, in_start=start,
+            out_start=axis.out_start + first * axis.out_step), first, skipped))
+    return tuple(result)

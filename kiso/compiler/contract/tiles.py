@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from math import prod
 
 from kiso.compiler.contract.emit import Group, Machine, partition
 
-__all__ = ["Tiling", "cycles", "most_rows", "tiling"]
+__all__ = ["MOST_VECTORS", "Tiling", "cycles", "most_rows", "patch", "tiling"]
 
 _LATENCY = 4
-_MOST_VECTORS = 4
+MOST_VECTORS = 4
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,27 @@ def cycles(rows: int, vectors: int, steps: int) -> float:
     return steps * max(work / 2, (rows + vectors) / 2, _LATENCY) + work + 12
 
 
-@lru_cache(maxsize=4096)
-def _patch(machine: Machine, extents: tuple[int, ...], vectors: int,
-           steps: int) -> tuple[float, tuple[int, ...]]:
-    """The best patch of rows (a line) or pixels (a rectangle) for one panel: (cycles, patch)."""
+def _sizes(extent: int, most: int) -> list[int]:
+    """The limits up to `most` that cut an extent differently, smallest first."""
+    return sorted({-(-extent // -(-extent // n)) for n in range(1, most + 1)})
+
+
+@lru_cache(maxsize=65536)
+def patch(machine: Machine, extents: tuple[int, ...], vectors: int,
+          steps: int) -> tuple[float, tuple[int, ...]]:
+    """The best patch for one panel: (cycles, patch). Its rows run along every extent (a line; or
+    the height and width of an image; or samples, height and width)."""
     most = most_rows(machine, vectors)
-    lines = range(1, min(most, extents[-1]) + 1)
-    shapes = ([(w,) for w in lines] if len(extents) == 1 else
-              [(h, w) for h in range(1, min(4, extents[0]) + 1) for w in lines if h * w <= most])
+    shapes: list[tuple[int, ...]] = [()]
+    for extent in extents[:-1]:
+        shapes = [(*s, n) for s in shapes for n in _sizes(extent, most // prod(s))]
+    shapes = [(*s, _sizes(extents[-1], most // prod(s))[-1]) for s in shapes]
 
     def cost(shape: tuple[int, ...]) -> float:
         pieces = [partition(n, m) for n, m in zip(extents, shape, strict=True)]
-        sizes: list[tuple[int, int]] = [(1, 1)]
-        for groups in pieces:
-            sizes = [(c * g.count, s * g.size) for c, s in sizes for g in groups]
-        return sum(c * cycles(s, vectors, steps) for c, s in sizes)
+        return sum(prod(g.count for g in groups) *
+                   cycles(prod(g.size for g in groups), vectors, steps)
+                   for groups in product(*pieces))
     return min((cost(s), s) for s in shapes)
 
 
@@ -63,9 +70,9 @@ def tiling(machine: Machine, extents: tuple[int, ...], columns: int, steps: int)
     assert prod(extents) > 0 and columns > 0, (extents, columns)
     vectors = -(-columns // machine.lanes)
     found: list[Tiling] = []
-    for limit in range(1, min(_MOST_VECTORS, vectors) + 1):
+    for limit in range(1, min(MOST_VECTORS, vectors) + 1):
         panels = partition(vectors, limit)
-        best = {g.size: _patch(machine, extents, g.size, max(steps, 1)) for g in panels}
+        best = {g.size: patch(machine, extents, g.size, max(steps, 1)) for g in panels}
         total = sum(g.count * best[g.size][0] for g in panels)
         found.append(Tiling(panels, {v: p for v, (_, p) in best.items()}, total))
     return min(found, key=lambda t: t.cycles)

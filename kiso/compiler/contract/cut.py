@@ -1,0 +1,211 @@
+"""How a convolution is cut into blocks, panels and patches: the choice by estimated time.
+
+A block is some samples, or some rows of one sample where an image is large. Its results fall into
+pieces along each axis. Cut exactly, a piece has only taps inside of the image (see `pieces`), so
+that no zero of the padding is multiplied; else an axis is one piece and reads a border of zeros.
+Few results see the same taps where images are small: there a patch takes them from many samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from math import prod
+
+from kiso.compiler.contract.emit import Group, Machine, partition
+from kiso.compiler.contract.shape import Axis, Phase, Piece, joined, pieces
+from kiso.compiler.contract.tiles import MOST_VECTORS, patch
+
+__all__ = ["Cut", "Sliding", "choose"]
+
+_CACHED = 136 * 1024  # floats of input in a block
+_SAMPLES = 16        # of a block, at most
+_COPY = 0.25         # cycles for a float
+_PANELS = 1 / 6      # cycles for a float of weights, where they come from the third-level cache
+_SECOND = 192 * 1024  # floats of weights that stay in the second level
+_PANEL = 160 * 1024  # the same for a panel, beside the input
+_KERNELS = 0.01      # gain that kernels for a second size of panels must bring
+_JOINT = 1.5         # cycles for a pixel that is taken out of a vector
+_MOST_JOINT = 8
+_SLOW = 1.1          # factor for larger panels
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """A sum over taps: input (N, H, W, C), output (N, OH, OW, O), phases."""
+
+    batch: int
+    size: tuple[int, int]
+    channels: int
+    out: tuple[int, int]
+    outputs: int
+    groups: int
+    phases: tuple[Phase, ...]
+
+    @cached_property
+    def inner(self) -> int:
+        """Input channels of a group."""
+        return self.channels // self.groups
+
+    @cached_property
+    def outer(self) -> int:
+        """Output channels of a group."""
+        return self.outputs // self.groups
+
+    @cached_property
+    def image(self) -> int:
+        """Floats of a sample of the input."""
+        return prod(self.size) * self.channels
+
+    def reach(self, axis: int, parts: list[Piece]) -> tuple[int, int]:
+        """First and last input position that these pieces read, the image's if none."""
+        seen = [p.axis for p in parts if p.axis.taps]
+        if not seen:
+            return 0, self.size[axis] - 1
+        return min(a.in_start for a in seen), max(
+            a.in_start + (a.count - 1) * a.in_step + (a.taps - 1) * a.tap_step for a in seen)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A block is so many `samples`, or, with several `blocks` in a sample, so many `rows` of each
+    phase; `panels` in vectors. `exact`: no piece has taps outside of the image (but for the rows
+    where there are several blocks). With `joint` > 1, a panel is one vector and holds the columns
+    of so many pixels side by side, for images of few channels."""
+
+    samples: int
+    rows: int
+    blocks: int
+    panels: tuple[Group, ...]
+    exact: bool
+    joint: int = 1
+
+    def phases(self, work: Sliding) -> list[Phase]:
+        """The phases as the micro-kernels see them."""
+        return [(h, joined(w, self.joint)) for h, w in work.phases]
+
+    def pieces(self, work: Sliding, last: bool) -> list[tuple[list[Piece], list[Piece]]]:
+        """The pieces of each phase, along the height of a block and along the width."""
+        def along(axis: Axis, i: int) -> list[Piece]:
+            return list(pieces(axis, work.size[i])) if self.exact else [Piece(axis)]
+
+        def across(axis: Axis) -> list[Piece]:
+            rest = axis.count % self.joint
+            first = axis.count - rest
+            result = along(joined(axis, self.joint), 1) if first else []
+            result = [replace(p, joint=self.joint) for p in result]
+            if rest:
+                final = replace(joined(axis, self.joint, first), count=1)
+                result += [replace(p, first=first // self.joint, joint=rest)
+                           for p in along(final, 1)]
+            return result
+
+        def rows(h: Axis) -> list[Piece]:
+            if self.blocks == 1:
+                return along(h, 0)
+            count = min(self.rows, h.count)
+            if last:
+                count = h.count - (self.blocks - 1) * self.rows
+            return [Piece(replace(h, count=count))] if count > 0 else []
+        return [(rows(h), across(w)) for h, w in work.phases]
+
+    def samples_of(self, work: Sliding, last: bool) -> int:
+        """Samples of a block."""
+        whole = -(-work.batch // self.samples) - 1
+        return work.batch - whole * self.samples if last else self.samples
+
+    def total(self, work: Sliding) -> int:
+        """Blocks in all."""
+        return -(-work.batch // self.samples) * self.blocks
+
+    def outside(self, work: Sliding) -> bool:
+        """Do taps fall on the padding?"""
+        whole = replace(self, blocks=1, exact=self.exact and self.blocks == 1)
+        rows = [p for hs, _ in whole.pieces(work, False) for p in hs]
+        columns = [p for _, ws in self.pieces(work, False) for p in ws]
+        ends = zip(work.reach(0, rows), work.reach(1, columns), strict=True)
+        (top, left), (bottom, right) = ends
+        return min(top, left) < 0 or bottom >= work.size[0] or right >= work.size[1]
+
+    def copied(self, work: Sliding) -> bool:
+        """Is a block's input copied to scratch? For zeros around it, or because samples a large
+        power of two apart would compete for the same places of the cache."""
+        return self.outside(work) or (self.samples > 4 and work.image % 1024 == 0)
+
+
+def _height(work: Sliding, rows: int) -> int:
+    """Input rows that a block of so many rows of each phase reads."""
+    low, high = work.reach(0, [Piece(replace(h, count=min(rows, h.count)))
+                               for h, _ in work.phases])
+    return high - low + 1
+
+
+def _blocks(work: Sliding) -> Iterator[tuple[int, int, int]]:
+    """Ways to cut into blocks: (samples, rows, blocks of a sample)."""
+    low, high = work.reach(1, [Piece(w) for _, w in work.phases])
+    line = max(high - low + 1, work.size[1]) * work.channels
+    rows = max(h.count for h, _ in work.phases)
+    if _height(work, rows) * line <= _CACHED:
+        most = min(_SAMPLES, work.batch, max(1, _CACHED // work.image))
+        for samples in sorted({-(-work.batch // -(-work.batch // n)) for n in range(1, most + 1)}):
+            yield samples, rows, 1
+        return
+    step = work.phases[0][0].in_step
+    most = max(1, (_CACHED // line - (_height(work, 1) - 1)) // step)
+    rows = -(-rows // -(-rows // most))
+    yield 1, rows, -(-max(h.count for h, _ in work.phases) // rows)
+
+
+def _cycles(machine: Machine, work: Sliding, cut: Cut) -> float:
+    """Estimated time of all."""
+    total = 0.0
+    blocks = cut.total(work)
+    packed = sum(h.taps * w.taps for h, w in work.phases) * work.inner * work.outputs
+    for last, times in ((False, blocks - 1), (True, 1)):
+        if cut.blocks > 1:
+            times = (cut.blocks - 1 if not last else 1) * work.batch
+        if not times:
+            continue
+        samples = cut.samples_of(work, last)
+        one = packed * _PANELS if packed > _SECOND else 0
+        if cut.copied(work):
+            one += samples * work.image // cut.blocks * _COPY
+        for (hs, ws), (full, wide) in zip(cut.pieces(work, last), cut.phases(work),
+                                            strict=True):
+            taps = full.taps * wide.taps
+            for h, w in product(hs, ws):
+                steps = h.axis.taps * w.axis.taps * work.inner
+                extents = (samples, h.axis.count, w.axis.count)
+                for g in cut.panels:
+                    slow = _SLOW if taps * work.inner * g.size * machine.lanes > _PANEL else 1
+                    one += work.groups * g.count * slow * patch(
+                        machine, extents, g.size, max(steps, 1))[0]
+                if w.joint > 1:
+                    one += work.groups * prod(extents) * w.joint * _JOINT
+        total += times * one
+    # The last block may be smaller, so the first thread has the most to do.
+    units = blocks * work.groups * sum(g.count for g in cut.panels)
+    even = units * work.batch / (blocks // cut.blocks * cut.samples)
+    return total * (1 + sum(-(-units // t) * t / even for t in (2, 4))) * (
+        1 + _KERNELS * len(cut.panels))
+
+
+def choose(machine: Machine, work: Sliding) -> Cut:
+    """The cut with the least estimated time."""
+    vectors = -(-work.outer // machine.lanes)
+    ways = [False]
+    if any(pieces(p[i], n) != (Piece(p[i]),) for p in work.phases for i, n in enumerate(work.size)):
+        ways = [False, True]
+    fit = all(w.in_step % w.tap_step == 0 for _, w in work.phases)
+    most = min(_MOST_JOINT, machine.lanes // work.outer, max(w.count for _, w in work.phases))
+    joint = range(1, max(most, 1) + 1 if fit else 2)
+    found: list[tuple[float, int, Cut]] = []
+    for samples, rows, blocks in _blocks(work):
+        for limit in range(1, min(MOST_VECTORS, vectors) + 1):
+            for exact in ways:
+                for n in joint:
+                    cut = Cut(samples, rows, blocks, partition(vectors, limit), exact, n)
+                    found.append((_cycles(machine, work, cut), len(found), cut))
+    return min(found)[2]
