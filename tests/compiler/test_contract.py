@@ -218,7 +218,7 @@ def test_convolution_and_its_input_gradient(conv, machine, backward, order):
 def test_weight_gradient(conv, machine, order):
     x, W, gy, expected = peer(conv)
     library = Library(machine)
-    main = conv_weight_gradient(library, conv, least_units=3)
+    main = conv_weight_gradient(library, conv, parts=3)
     gw = np.full([W.shape[i] for i in order], np.nan, np.float32)
     steps = elements(gw)
     total = conv_weight_sum(library, conv, 3, (*(steps[order.index(i)] for i in range(4)),))

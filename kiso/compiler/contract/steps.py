@@ -2,9 +2,10 @@
 
     product                 one step
     convolution, gradient   pack the weights; slide over the image
-    weight gradient         PARTS sums over ranges of samples, each by one thread; add them in order
+    weight gradient         tiles of it; or PARTS sums over ranges of samples, each by one thread:
+                            add them in order
 
-The number of parts is fixed, so the order of the sum does not depend on the number of threads.
+Shapes alone say which, so the order of a sum does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from kiso import ops
 from kiso.compiler.contract.conv import conv_forward, conv_input_gradient
-from kiso.compiler.contract.conv_weights import conv_weight_gradient, conv_weight_sum
+from kiso.compiler.contract.conv_weights import by_columns, conv_weight_gradient, conv_weight_sum
 from kiso.compiler.contract.driver import Driver
 from kiso.compiler.contract.emit import Library, Machine
 from kiso.compiler.contract.matmul import Product, matmul
@@ -165,17 +166,21 @@ class _Expander:
                   2 * prod(y.shape) * prod(W.shape[1:]), extra)
 
     def weights(self, contract: Contract) -> None:
-        """The gradient of the weights: partial sums, then their sum."""
+        """The gradient of the weights, or partial sums and their sum."""
         x, gy = contract.inputs
         W = contract.buffer
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
-        driver = conv_weight_gradient(self.lib, conv, PARTS, name=f"c{self.count}")
-        size = int(np.prod(W.shape))
-        parts = self.floats_buffer(PARTS * size, "parts")
-        self.step(contract, driver, (x, gy), parts, 2 * prod(gy.shape) * prod(W.shape[1:]),
-                  parts=PARTS, own=parts, piece=size)
-        total = conv_weight_sum(self.lib, conv, PARTS, taps_first(W), f"c{self.count}_sum")
-        self.step(contract, total, (parts,), W)
+        work = 2 * prod(gy.shape) * prod(W.shape[1:])
+        parts = 0 if by_columns(conv) else PARTS
+        driver = conv_weight_gradient(self.lib, conv, parts, name=f"c{self.count}")
+        if not parts and W.order == (2, 3, 1, 0):
+            self.step(contract, driver, (x, gy), W, work)
+            return
+        shares, size = max(1, parts), prod(W.shape)
+        into = self.floats_buffer(shares * size, "parts")
+        self.step(contract, driver, (x, gy), into, work, parts=parts, own=into, piece=size)
+        total = conv_weight_sum(self.lib, conv, shares, taps_first(W), f"c{self.count}_sum")
+        self.step(contract, total, (into,), W)
 
 
 def taps_first(W: Buffer) -> tuple[int, int, int, int]:
