@@ -97,7 +97,8 @@ class Planner:
         self.copies: dict[Buffer, Buffer] = {}
         self.pending: set[int] = set()  # computed on the way: not stored, and more than a move
         images = [n for node in graph.nodes if contracts and self.is_image(node)
-                  for n in (*node.inputs[:1], *node.outputs)]
+                  for n in (node.inputs if isinstance(node.op, ops.ConvWeightGrad) else
+                            (*node.inputs[:1], *node.outputs))]
         self.images = {specs[n].shape for n in images}
         self.batches = {specs[n].shape[0] for n in images}
 

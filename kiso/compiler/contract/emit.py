@@ -182,7 +182,7 @@ class Code:
         """Ask for a cache line; the address need not be valid."""
         name = "llvm.prefetch.p0"
         fetch = self.lib.intrinsic(name, ir.VoidType(), [PTR, I32, I32, I32])
-        kinds = [ir.Constant(I32, n) for n in (0, 2, 1)]  # to read, into the second level, data
+        kinds = [ir.Constant(I32, n) for n in (0, 3, 1)]  # to read, into the first level, data
         self.b.call(fetch, [self.at(pointer, offset), *kinds])
 
     def scalar(self, pointer: Any, offset: Any) -> Any:

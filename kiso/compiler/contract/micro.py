@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -77,10 +78,11 @@ class Spot:
 @dataclass(frozen=True)
 class Epilogue:
     """Work on finished results: emit(code, vector, spot, pointers) -> vector, where `pointers` are
-    further arguments of the driver, named here."""
+    further arguments of the driver, named here. `alike`: which of them lie as C does."""
 
     pointers: tuple[str, ...]
     emit: Callable[[Code, Any, Spot, Sequence[Any]], Any]
+    alike: tuple[bool, ...] = ()
 
 
 def _nothing(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
@@ -106,13 +108,14 @@ def _mask(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
 
 
 PLAIN = Epilogue((), _nothing)
-bias = Epilogue(("bias",), _bias)              # + bias[column]
+bias = Epilogue(("bias",), _bias, (False,))              # + bias[column]
 relu = Epilogue((), _relu)                     # max(x, 0)
-residual = Epilogue(("residual",), _residual)  # + residual[offset], laid out as C
-mask = Epilogue(("other",), _mask)             # x where other[offset] > 0, else 0
+residual = Epilogue(("residual",), _residual, (True,))  # + residual[offset], laid out as C
+mask = Epilogue(("other",), _mask, (True,))             # x where other[offset] > 0, else 0
 EPILOGUES = {"bias": bias, "add": residual, "relu": relu, "mask": mask}  # see loops.Contract
 
 
+@cache
 def chain(*epilogues: Epilogue) -> Epilogue:
     """One after the other."""
     def emit(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
@@ -121,7 +124,8 @@ def chain(*epilogues: Epilogue) -> Epilogue:
             x = e.emit(code, x, spot, pointers[first:first + len(e.pointers)])
             first += len(e.pointers)
         return x
-    return Epilogue(tuple(p for e in epilogues for p in e.pointers), emit)
+    return Epilogue(tuple(p for e in epilogues for p in e.pointers), emit,
+                    tuple(a for e in epilogues for a in e.alike))
 
 
 def merged(loops: Sequence[Loop]) -> list[Loop]:
@@ -181,6 +185,10 @@ class _Writer:
             following = code.nowhere
         step = code.machine.lanes
         places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
+        for pointer, alike in zip(extra, self.epilogue.alike, strict=True) if block.final else ():
+            for (r, v), e in product(places, range(block.joint)):
+                if alike:  # it comes from memory while the sum is computed
+                    code.prefetch(pointer, code.add(offset, r + v * step + e * block.apart))
         if block.load and block.joint == 1:
             sums = [code.load(c, code.add(offset, r + v * step), self.lanes[v]) for r, v in places]
         else:
