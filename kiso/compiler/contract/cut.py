@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 
@@ -192,6 +192,7 @@ def _cycles(machine: Machine, work: Sliding, cut: Cut) -> float:
         1 + _KERNELS * len(cut.panels))
 
 
+@lru_cache(maxsize=1024)
 def choose(machine: Machine, work: Sliding) -> Cut:
     """The cut with the least estimated time."""
     vectors = -(-work.outer // machine.lanes)
