@@ -76,7 +76,10 @@ def cases() -> list[tuple[Conv, int]]:
         c, o = CHANNELS[(i + i // len(WINDOWS)) % len(CHANNELS)]
         *numbers, groups = window
         result.append((Conv(BATCHES[i % 3], *size, c * groups, o * groups, *numbers, groups), i))
-    return result
+    return result + [(conv, i) for i, conv in enumerate((
+        Conv(17, 4, 4, 64, 64, (3, 3), (1, 1), (1, 1), groups=64),
+        Conv(3, 7, 7, 20, 20, (3, 3), (2, 2), (1, 1), groups=20),
+        Conv(2, 5, 6, 3, 3, (3, 3), (1, 1), (2, 2), (2, 1), groups=3)))]
 
 
 @pytest.mark.parametrize(("case", "backward"), in_turn(cases(), choices=[False, True]) +

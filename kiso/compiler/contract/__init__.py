@@ -1,9 +1,10 @@
 """The contract kernel: matrix products and convolutions of every kind from one micro-kernel.
 
 Reading order: `emit` (writing LLVM IR), `micro` (the kernel), `tiles` (its size, a cost model),
-`pack` (operands without gaps), then the drivers `matmul`, `conv` and `conv_weights`. They stand at
-the end of the pipeline, beside the generator of loops: the plan asks for a `Driver`, code
-generation calls its function from every thread with a range of units.
+`pack` (operands without gaps), `shape` and `cut` (the parts of a convolution), then the drivers
+`matmul`, `conv` and `conv_weights`. They stand at the end of the pipeline, beside the generator of
+loops: the plan asks for a `Driver`, code generation calls its function from every thread with a
+range of units.
 """
 
 from kiso.compiler.contract.conv import SlidingDriver, conv_forward, conv_input_gradient

@@ -36,19 +36,25 @@ from kiso.compiler.contract.tiles import patch
 __all__ = ["SlidingDriver", "conv_forward", "conv_input_gradient"]
 
 
+def _groups(conv: Conv, backward: bool = False) -> tuple[int, tuple[Phase, ...], bool]:
+    """Groups, phases and whether each column has a channel of its own."""
+    beside = conv.groups == conv.channels == conv.outputs > 1
+    return (1 if beside else conv.groups,
+            backward_phases(conv) if backward else forward_phases(conv), beside)
+
+
 def conv_forward(library: Library, conv: Conv, epilogue: Epilogue = PLAIN,
                  accumulate: bool = False, name: str = "conv") -> SlidingDriver:
     """y = conv(x, W): (x, packed, y, epilogue's pointers..., scratch, begin, end)."""
-    work = Sliding(conv.batch, conv.size, conv.channels, conv.out, conv.outputs, conv.groups,
-                   forward_phases(conv))
+    work = Sliding(conv.batch, conv.size, conv.channels, conv.out, conv.outputs, *_groups(conv))
     return SlidingDriver(library, work, epilogue, accumulate, name)
 
 
 def conv_input_gradient(library: Library, conv: Conv, epilogue: Epilogue = PLAIN,
                         accumulate: bool = False, name: str = "conv_gx") -> SlidingDriver:
     """gx from gy and W: (gy, packed, gx, epilogue's pointers..., scratch, begin, end)."""
-    work = Sliding(conv.batch, conv.out, conv.outputs, conv.size, conv.channels, conv.groups,
-                   backward_phases(conv))
+    work = Sliding(conv.batch, conv.out, conv.outputs, conv.size, conv.channels,
+                   *_groups(conv, True))
     return SlidingDriver(library, work, epilogue, accumulate, name)
 
 
@@ -208,7 +214,8 @@ class SlidingDriver:
                 tuple(a * work.out[0] * line + p * h.out_step * line + q * w.out_step * work.outputs
                       for a, p, q in points), segment.width, loops, load=self.load,
                 ahead=Ahead(1, 0, -(-len(points) * share // rounds(loops))),
-                joint=piece[1].joint, apart=w.out_step // self.cut.joint * work.outputs)
+                joint=piece[1].joint, apart=w.out_step // self.cut.joint * work.outputs,
+                beside=work.beside)
             place = code.add(
                 code.mul(code.add(part.n, s, part.samples if self.cut.blocks == 1 else 0),
                          work.image),
@@ -219,7 +226,8 @@ class SlidingDriver:
             source = code.add(
                 code.mul(s, part.pitch), code.mul(i, h.in_step * row),
                 (h.in_start - part.top) * row, code.mul(j, w.in_step * work.channels),
-                (w.in_start - self.left) * work.channels, code.mul(g, work.inner))
+                (w.in_start - self.left) * work.channels,
+                column if work.beside else code.mul(g, work.inner))
             offset = code.add(
                 code.mul(code.add(part.n, s), work.out[0] * line), h.out_start * line,
                 code.mul(code.add(code.mul(part.block, self.cut.rows), i), h.out_step * line),
@@ -269,7 +277,7 @@ class SlidingDriver:
         source, target, *_ = code.fn.args
         sk, sl, sc, so = strides
         # Groups follow one another along o.
-        over, along, per_group = ((so, sc, work.inner * so) if backward else
+        over, along, per_group = ((so, sc, work.inner * so) if backward and not work.beside else
                                   (sc, so, work.outer * so))
         steps = h.taps * w.taps * work.inner
         g, v = self._panel(segment, unit)

@@ -34,7 +34,8 @@ _SLOW = 1.1          # factor for larger panels
 
 @dataclass(frozen=True)
 class Sliding:
-    """A sum over taps: input (N, H, W, C), output (N, OH, OW, O), phases."""
+    """A sum over taps: input (N, H, W, C), output (N, OH, OW, O), phases. `beside`: column o
+    reads channel o alone; then `groups` is 1."""
 
     batch: int
     size: tuple[int, int]
@@ -43,11 +44,12 @@ class Sliding:
     outputs: int
     groups: int
     phases: tuple[Phase, ...]
+    beside: bool = False
 
     @cached_property
     def inner(self) -> int:
         """Input channels of a group."""
-        return self.channels // self.groups
+        return 1 if self.beside else self.channels // self.groups
 
     @cached_property
     def outer(self) -> int:
@@ -199,7 +201,7 @@ def choose(machine: Machine, work: Sliding) -> Cut:
     ways = [False]
     if any(pieces(p[i], n) != (Piece(p[i]),) for p in work.phases for i, n in enumerate(work.size)):
         ways = [False, True]
-    fit = all(w.in_step % w.tap_step == 0 for _, w in work.phases)
+    fit = not work.beside and all(w.in_step % w.tap_step == 0 for _, w in work.phases)
     most = min(_MOST_JOINT, machine.lanes // work.outer, max(w.count for _, w in work.phases))
     joint = range(1, max(most, 1) + 1 if fit else 2)
     found: list[tuple[float, int, Cut]] = []

@@ -52,7 +52,8 @@ class Ahead:
 @dataclass(frozen=True)
 class Block:
     """The numbers of a micro-kernel. `width` columns of the last vectors are real. With `joint`
-    results side by side in one vector, these are `apart` in C."""
+    results side by side in one vector, these are `apart` in C. `beside`: A has an element of its
+    own for each column, side by side, instead of one for a whole row (depthwise)."""
 
     a_rows: tuple[int, ...]
     c_rows: tuple[int, ...]
@@ -64,6 +65,7 @@ class Block:
     ahead: Ahead | None = None
     joint: int = 1
     apart: int = 0
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,11 @@ class _Writer:
                for v, lanes in enumerate(self.lanes)]
         result: list[Any] = []
         for p, place in enumerate(self.block.a_rows):
-            x = code.splat(code.scalar(a, place + to_a))
-            result += [code.fma(x, w, sums[p * len(row) + v]) for v, w in enumerate(row)]
+            here = place + to_a
+            if self.block.beside:
+                factors = [code.load(a, here + v * full, n) for v, n in enumerate(self.lanes)]
+            else:
+                factors = [code.splat(code.scalar(a, here))] * len(row)
+            result += [code.fma(x, w, sums[p * len(row) + v])
+                       for v, (x, w) in enumerate(zip(factors, row, strict=True))]
         return result
