@@ -21,6 +21,7 @@ from kiso.compiler.contract.tiles import MOST_VECTORS, patch
 __all__ = ["Cut", "Sliding", "choose"]
 
 _CACHED = 136 * 1024  # floats of input in a block
+_COPIED = 96 * 1024   # the same where a sample has several blocks: the copy lies beside the input
 _SAMPLES = 16        # of a block, at most
 _COPY = 0.25         # cycles for a float
 _PANELS = 1 / 6      # cycles for a float of weights, where they come from the third-level cache
@@ -155,7 +156,7 @@ def _blocks(work: Sliding) -> Iterator[tuple[int, int, int]]:
             yield samples, rows, 1
         return
     step = work.phases[0][0].in_step
-    most = max(1, (_CACHED // line - (_height(work, 1) - 1)) // step)
+    most = max(1, (_COPIED // line - (_height(work, 1) - 1)) // step)
     rows = -(-rows // -(-rows // most))
     yield 1, rows, -(-max(h.count for h, _ in work.phases) // rows)
 
