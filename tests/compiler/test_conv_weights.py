@@ -51,6 +51,8 @@ OTHERS = [
     Conv(1, 40, 33, 40, 20, (3, 3), (1, 2), (1, 1)),          # rows of a sample
     Conv(50, 14, 14, 24, 20, (3, 3), padding=(1, 1)),         # several blocks of all pixels
     Conv(3, 12, 12, 6, 70, (5, 5)),
+    Conv(1, 50, 43, 20, 36, (3, 3)),                          # rows, x as it is
+    Conv(2, 45, 40, 70, 20, (1, 1), (2, 1)),
 ]
 
 

@@ -173,7 +173,8 @@ class _Expander:
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
         work = 2 * prod(gy.shape) * prod(W.shape[1:])
         size = prod(W.shape)
-        parts = 0 if by_columns(conv) else SMALL_PARTS if size <= SMALL else PARTS
+        many = size <= SMALL and conv.batch >= SMALL_PARTS
+        parts = 0 if by_columns(conv) else SMALL_PARTS if many else PARTS
         driver = conv_weight_gradient(self.lib, conv, parts, name=f"c{self.count}")
         if not parts and W.order == (2, 3, 1, 0):
             self.step(contract, driver, (x, gy), W, work)
