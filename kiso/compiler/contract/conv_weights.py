@@ -54,53 +54,40 @@ def conv_weight_gradient(library: Library, conv: Conv, parts: int = 2,
 
 
 def conv_weight_sum(library: Library, conv: Conv, parts: int,
-                    strides: tuple[int, int, int, int] | None = None,
-                    name: str = "conv_gw_sum") -> Driver:
-    """(parts, gw, begin, end): gw = parts[0] + parts[1] + ..., in this order; a unit is one
-    tap of a vector of outputs. gw's element k, l, c, o is at these numbers times `strides`; as in
-    the parts for None."""
-    kh, kw = conv.kernel
-    channels, outputs = conv.channels // conv.groups, conv.outputs
-    size = channels * outputs
-    sk, sl, sc, so = strides or (kw * size, size, outputs, 1)
+                    strides: tuple[int, int, int, int], name: str = "conv_gw_sum") -> Driver:
+    """(parts, gw, begin, end): gw = parts[0] + parts[1] + ..., in this order; a unit is a row
+    (k, l, c) of outputs. gw's element k, l, c, o is at these numbers times `strides`."""
+    (kh, kw), outputs = conv.kernel, conv.outputs
+    rows = kh * kw * (conv.channels // conv.groups)
+    sk, sl, sc, so = strides
     code = library.function(name, ("parts", "gw"), ("begin", "end"))
     source, target, begin, end = code.fn.args
 
-    def add(place: Any, to: Any, count: int) -> None:
-        total = code.load(source, place, count)
-        for part in range(1, parts):
-            here = code.add(place, part * kh * kw * size)
-            total = code.b.fadd(total, code.load(source, here, count))
-        if so == 1:
-            code.store(total, target, to, count)
-            return
-        for i in range(count):
-            x = code.lane(total, i)
-            code.b.store(x, code.at(target, code.add(to, i * so)), align=4)
+    def row(r: Any) -> None:
+        t, c = (f(r, code.value(rows // (kh * kw))) for f in (code.b.sdiv, code.b.srem))
+        k, l = (f(t, code.value(kw)) for f in (code.b.sdiv, code.b.srem))
+        to = code.add(code.mul(k, sk), code.mul(l, sl), code.mul(c, sc))
 
-    lanes = library.machine.lanes
-    vectors, rest = -(-outputs // lanes), outputs % lanes
-
-    def unit(u: Any) -> None:
-        t, v = code.b.sdiv(u, code.value(vectors)), code.b.srem(u, code.value(vectors))
-        k, l = code.b.sdiv(t, code.value(kw)), code.b.srem(t, code.value(kw))
-        o = code.mul(v, lanes)
-        place = code.add(code.mul(t, size), o)
-        to = code.add(code.mul(k, sk), code.mul(l, sl), code.mul(o, so))
-
-        def column(count: int) -> None:
-            # Down the channels: neighbours in gw where it is stored as (O, C, KH, KW).
-            def channel(c: Any) -> None:
-                add(code.add(place, code.mul(c, outputs)), code.add(to, code.mul(c, sc)), count)
-            code.loop(0, channels, channel)
-        if rest:
-            code.branch(code.b.icmp_signed("==", v, code.value(vectors - 1)),
-                        lambda: column(rest), lambda: column(lanes))
-        else:
-            column(lanes)
-    code.loop(begin, end, unit)
+        def vector(o: Any, count: int) -> None:
+            here = code.add(code.mul(r, outputs), o)
+            total = code.load(source, here, count)
+            for part in range(1, parts):
+                there = code.add(here, part * rows * outputs)
+                total = code.b.fadd(total, code.load(source, there, count))
+            if so == 1:
+                code.store(total, target, code.add(to, o), count)
+                return
+            for i in range(count):
+                place = code.add(to, code.mul(code.add(o, i), so))
+                code.b.store(code.lane(total, i), code.at(target, place), align=4)
+        lanes = library.machine.lanes
+        whole = outputs // lanes
+        code.each([Group(0, whole, lanes)] if whole else [], vector)
+        if outputs % lanes:
+            vector(whole * lanes, outputs % lanes)
+    code.loop(begin, end, row)
     code.finish()
-    return Driver(code.fn, ("parts", "gw"), kh * kw * vectors, 0)
+    return Driver(code.fn, ("parts", "gw"), rows, 0)
 
 
 class _Writer:

@@ -30,6 +30,7 @@ from kiso.compiler.loops import Buffer, Contract, Program
 __all__ = ["Expansion", "Step", "expand"]
 
 PARTS = 4
+SMALL, SMALL_PARTS = 4096, 12  # for so few weights; fair to 1, 2, 3 and 4 threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +172,14 @@ class _Expander:
         W = contract.buffer
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
         work = 2 * prod(gy.shape) * prod(W.shape[1:])
-        parts = 0 if by_columns(conv) else PARTS
+        size = prod(W.shape)
+        many = size <= SMALL and conv.batch >= SMALL_PARTS
+        parts = 0 if by_columns(conv) else SMALL_PARTS if many else PARTS
         driver = conv_weight_gradient(self.lib, conv, parts, name=f"c{self.count}")
         if not parts and W.order == (2, 3, 1, 0):
             self.step(contract, driver, (x, gy), W, work)
             return
-        shares, size = max(1, parts), prod(W.shape)
+        shares = max(1, parts)
         into = self.floats_buffer(shares * size, "parts")
         self.step(contract, driver, (x, gy), into, work, parts=parts, own=into, piece=size)
         total = conv_weight_sum(self.lib, conv, shares, taps_first(W), f"c{self.count}_sum")
