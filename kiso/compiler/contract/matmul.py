@@ -175,30 +175,30 @@ class _Writer:
                          (Loop(now.steps, a_step, b_step),), self.pack_b, ahead=ahead)
             offset = code.add(code.mul(here, p.columns), panel.column)
             code.call(micro(self.lib, spec, self.ends[now.load, now.last]),
-                      [source, b, c, *([fetched(r, offset)] if ahead else ()), *(extra if now.last else ())],
+                      [source, b, c, *fetched(r, offset), *(extra if now.last else ())],
                       [offset, panel.column])
         code.each(tiles, tile)
 
     def _ahead(self, now: _Block, panel: _Panel, size: int,
-               ) -> tuple[Ahead | None, Callable[[Any, Any], Any]]:
+               ) -> tuple[Ahead | None, Callable[[Any, Any], list[Any]]]:
         """What tiles of `size` rows fetch so that it comes from memory as fast as it is needed: the
         next tile of a large C, or a quarter of the part of a large B that is read next. Gives also
         where that begins, for the tile's first row and place in C."""
         code, p, width = self.code, self.product, panel.vectors * self.lanes
         lines = Ahead(-(-width // 16), 16, p.columns)
         if p.rows * p.columns >= _HUGE and p.depth <= _STEPS:
-            return lines, lambda r, offset: code.at(
-                code.fn.args[2], code.add(offset, size * p.columns))
+            return lines, lambda r, offset: [code.at(
+                code.fn.args[2], code.add(offset, size * p.columns))]
         if not self.pack_b or p.columns * p.depth < _LARGE:
-            return None, lambda r, offset: None
+            return None, lambda r, offset: []
         down = not (self.outer or now.last)  # to the next block of the same columns
         k = code.add(now.k, now.steps) if down else now.k if self.outer else 0
         origin = self._place(k, panel.column if down else code.add(panel.column, width))
         step = (width if p.transpose_b else now.steps) // _QUARTERS * max(self.strides)
 
-        def quarter(r: Any, offset: Any) -> Any:
+        def quarter(r: Any, offset: Any) -> list[Any]:
             tile = code.b.udiv(code.value(r), code.value(size))
-            return code.at(origin, code.mul(code.b.urem(tile, code.value(_QUARTERS)), step))
+            return [code.at(origin, code.mul(code.b.urem(tile, code.value(_QUARTERS)), step))]
         return Ahead(width // _QUARTERS, p.depth, UNROLL) if p.transpose_b else lines, quarter
 
 
