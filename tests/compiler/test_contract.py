@@ -113,6 +113,19 @@ def test_matmul(shape, turned, machine):
     close(c, expected, k)
 
 
+@pytest.mark.parametrize(("shape", "turned"), [
+    ((100, 100, 300), (False, True)), ((90, 300, 300), (True, False)), ((2, 80, 50), (False, True)),
+], ids=str)
+def test_ranges_do_not_change_the_bits(shape, turned):
+    m, n, k = shape
+    library = Library(AVX512)
+    driver = matmul(library, Product(m, n, k, *turned))
+    code, results = compiled(library), [np.empty((m, n), np.float32) for _ in range(2)]
+    for c, cut in zip(results, [None, (0, driver.units)], strict=True):
+        code.run(driver, {"a": normal(1, m * k), "b": normal(2, k * n), "c": c}, cut)
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize("shape", [(64, 48, 25088), (2, 48, 25088)], ids=str)
 def test_a_long_sum_is_as_exact_as_numpys(shape):
     m, n, k = shape

@@ -27,7 +27,7 @@ from kiso.compiler.contract.tiles import tiling
 
 __all__ = ["Product", "matmul"]
 
-_STEPS = 384           # of K in a block: a panel of 2 vectors and 16 lanes takes 48 KiB
+_STEPS = 256           # of K in a block: a panel of 3 vectors and 16 lanes takes 48 KiB
 _PACKED_A = 64 * 1024  # floats of A packed at a time
 _LARGE = 1 << 18       # floats that do not stay in the second-level cache
 _HUGE = 1 << 22        # floats of C that do not stay in any cache
