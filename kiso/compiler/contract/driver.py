@@ -8,7 +8,7 @@ from typing import Any
 
 from kiso.compiler.contract.emit import Code, Group
 
-__all__ = ["Driver", "column_width", "phases_of_sum", "rounded"]
+__all__ = ["Driver", "column_width", "phases_of_sum", "pieces", "rounded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,13 @@ class Driver:
 def rounded(floats: int) -> int:
     """So many floats, and on to the end of a cache line (64 bytes)."""
     return -(-floats // 16) * 16
+
+
+def pieces(extent: int, size: int) -> tuple[Group, ...]:
+    """Cut 0..extent into pieces of `size`, with a shorter one at the end."""
+    whole = extent // size
+    groups = (Group(0, whole, size), Group(whole * size, 1, extent - whole * size))
+    return tuple(g for g in groups if g.count and g.size)
 
 
 def column_width(columns: int, start: int, vectors: int, lanes: int) -> int:

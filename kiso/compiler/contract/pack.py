@@ -12,27 +12,38 @@ from typing import Any
 
 from kiso.compiler.contract.emit import I32, Code, Library, ir, partition
 
-__all__ = ["panel_packer", "row_packer", "spreader"]
+__all__ = ["panel_packer", "row_packer", "spreader", "transposed"]
 
 
-def row_packer(library: Library, steps: int, stride: int, width: int) -> Any:
-    """The function (source, target): see `pack_rows`."""
-    key = ("rows", steps, stride, width)
+def row_packer(library: Library, steps: int, stride: int, rows: int, patch: int) -> Any:
+    """The function (source, target): target[tile][k][row in tile] = source[k * stride + row] for
+    the tiles of partition(rows, patch), one after the other without gaps."""
+    key = ("rows", steps, stride, rows, patch)
     if key not in library.made:
-        code = library.function(f"pack_rows_{width}", ("source", "target"), (), internal=True)
+        code = library.function(f"pack_rows_{rows}", ("source", "target"), (), internal=True)
         source, target = code.fn.args
-        pack_rows(code, source, target, steps, stride, width)
+        lanes = code.machine.lanes
+
+        def tile(r: Any, size: int) -> None:
+            def line(k: Any) -> None:
+                here, there = code.add(r, code.mul(k, stride)), code.mul(k, size)
+                for w in range(0, size, lanes):
+                    n = min(lanes, size - w)
+                    x = code.load(source, code.add(here, w), n)
+                    code.store(x, target, code.add(code.mul(r, steps), there, w), n)
+            code.loop(0, steps, line)
+        code.each(partition(rows, patch), tile)
         library.made[key] = code.finish()
     return library.made[key]
 
 
 def panel_packer(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> Any:
-    """The function (source, target): see `pack_panel`."""
+    """The function (source, target): target[k][n] = source[k * k_stride + n * n_stride] for
+    n < width, else 0 up to the vector."""
     key = ("panel", steps, width, k_stride, n_stride)
     if key not in library.made:
         code = library.function(f"pack_panel_{width}", ("source", "target"), (), internal=True)
-        source, target = code.fn.args
-        pack_panel(code, source, target, steps, width, k_stride, n_stride)
+        _pack_panel(code, steps, width, k_stride, n_stride)
         library.made[key] = code.finish()
     return library.made[key]
 
@@ -55,22 +66,8 @@ def spreader(library: Library, steps: int, width: int, k_stride: int, n_stride: 
     return library.made[key]
 
 
-def pack_rows(code: Code, source: Any, target: Any, steps: int, stride: int, width: int) -> None:
-    """target[k][0..width] = source[k * stride + 0..width], without gaps in the target."""
-    lanes = code.machine.lanes
-
-    def line(k: Any) -> None:
-        here, there = code.mul(k, stride), code.mul(k, width)
-        for w in range(0, width, lanes):
-            n = min(lanes, width - w)
-            x = code.load(source, code.add(here, w), n)
-            code.store(x, target, code.add(there, w), n)
-    code.loop(0, steps, line)
-
-
-def pack_panel(code: Code, source: Any, target: Any, steps: int, width: int, k_stride: int,
-               n_stride: int) -> None:
-    """target[k][n] = source[k * k_stride + n * n_stride] for n < width, else 0 up to the vector."""
+def _pack_panel(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
+    source, target = code.fn.args
     lanes = code.machine.lanes
     whole = -(-width // lanes) * lanes
     if n_stride == 1:

@@ -142,13 +142,11 @@ class _Expander:
         return Buffer((count,), np.dtype(np.float32), (0,), name)
 
     def product(self, contract: Contract) -> None:
-        """C = op(A) op(B), shared by rows or columns, whichever are more."""
+        """C = op(A) op(B)."""
         rows, columns = contract.buffer.shape
         depth = contract.inputs[0].shape[0 if contract.turned[0] else 1]
-        split, extent = ("rows", rows) if rows >= columns else ("columns", columns)
-        driver = matmul(self.lib, Product(
-            rows, columns, depth, *contract.turned, split=split, unit=-(-extent // 4)),
-            self.epilogue(contract), f"c{self.count}")
+        driver = matmul(self.lib, Product(rows, columns, depth, *contract.turned),
+                        self.epilogue(contract), f"c{self.count}")
         self.step(contract, driver, contract.inputs[:2], contract.buffer,
                   2 * rows * columns * depth, contract.inputs[2:])
 
