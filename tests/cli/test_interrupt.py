@@ -73,7 +73,7 @@ def weights(folder: Path) -> str:
 @pytest.mark.parametrize("engine, count", [
     pytest.param("eager", 5, marks=pytest.mark.slow), ("compiled", 15)])
 def test_interrupted_in_a_terminal(engine: str, count: int, tmp_path: Path) -> None:
-    options = [*COMMAND, "--engine", engine, "--epochs", str(count), "--threads", "1"]
+    options = [*COMMAND, "--engine", engine, "--epochs", str(count), "--threads", "2"]
     whole, terminal = start(tmp_path, "train", *options, "--out", "whole")
     read(terminal)
     assert whole.wait(timeout=60) == 0
@@ -95,7 +95,7 @@ def test_interrupted_in_a_terminal(engine: str, count: int, tmp_path: Path) -> N
         position = Store(folder).load("last").record["position"]
         assert position["epoch"] == epochs(folder) < count
         in_the_middle = position["step_in_epoch"] > 0  # else it came while an epoch was saved
-        part, terminal = start(tmp_path, "resume", "part", "--threads", "1")
+        part, terminal = start(tmp_path, "resume", "part", "--threads", "2")
         if in_the_middle:
             break
     assert in_the_middle

@@ -7,10 +7,13 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from kiso import config
+from kiso import config, ops
+from kiso.compiler import trace
 from kiso.errors import ConfigError
+from kiso.runtime import compile_graph
 from kiso.runtime.limits import available_memory, check_memory
 
 GIB = 2**30
@@ -146,6 +149,25 @@ def test_what_does_not_fit_is_refused_with_a_batch_size_that_does() -> None:
 def test_where_no_batch_size_fits() -> None:
     for fixed, available in [(5, 4), (4, 4), (9, 0)]:
         assert "any batch size" in refusal(1, 10 * GIB, GIB, fixed * GIB, available * GIB)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_planning_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step needs is known before anything of its size is allocated."""
+    monkeypatch.setenv("KISO_CACHE", str(tmp_path))
+    x = np.broadcast_to(np.float32(0), (2**16, 2**16))  # one number, seen as 16 GiB
+    w = np.broadcast_to(np.float32(0), (2**16, 2**16))
+
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text("utf-8").split()[0])
+
+    before = pages()
+    run = compile_graph(trace(lambda x, w: ops.exp(ops.exp(x @ w) @ w).sum(), x, w).graph)
+    assert run.arena_bytes >= 16 * GIB
+    assert (pages() - before) * resource.getpagesize() < GIB
+    needed = run.arena_bytes + x.nbytes + w.nbytes
+    text = refusal(2**16, needed, run.arena_bytes, w.nbytes, needed - 1)
+    assert f"{run.arena_bytes / GIB:.1f} GiB hold values" in text
 
 
 def test_small_numbers_and_japanese(monkeypatch: pytest.MonkeyPatch) -> None:
