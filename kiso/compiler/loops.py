@@ -10,9 +10,10 @@ then a permutation of indices, padding a select, pooling a reduction, and nothin
 loops, memory layout, vectors or threads: those belong to the code generator. Fusion is calling the
 producer's `Fn` inside the consumer's. meaning.py gives the meaning of a kernel in NumPy.
 
-Rules: a reduction holds no other reduction (store the inner one first). `argmax` gives the place
-(int64, row-major over its axes) of the first largest value. Integer division and remainder round
-down. A load must be inside its buffer even where a select drops it: clamp the index.
+Rules: a reduction may hold another one only if that is the same for all values of its axes (the
+maximum of a row, inside of the sum over the row). `argmax` gives the place (int64, row-major over
+its axes) of the first largest value. Integer division and remainder round down. A load must be
+inside its buffer even where a select drops it: clamp the index.
 """
 
 from __future__ import annotations
@@ -305,10 +306,10 @@ def parts(e: Expr) -> tuple[Expr, ...]:
     return (e.body,) if isinstance(e, Reduce) else ()
 
 
-def subexpressions(e: Expr) -> list[Expr]:
-    """e and all inside of it, each once (expressions share parts)."""
+def subexpressions(*roots: Expr) -> list[Expr]:
+    """The roots and all inside of them, each once (expressions share parts)."""
     found: dict[Expr, None] = {}
-    waiting = [e]
+    waiting = list(roots)
     while waiting:
         part = waiting.pop()
         if part not in found:
@@ -359,12 +360,26 @@ def cheap(fn: Fn) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """buffer[axes] = expr for all values of the axes (one for each axis of the buffer)."""
+    """buffer[axes] = expr for all values of the axes (one for each axis of the buffer).
+
+    `more` holds further results of the same loops: an element of another buffer, and its value.
+    """
 
     buffer: Buffer
     axes: tuple[Axis, ...]
     expr: Expr
     name: str = ""
+    more: tuple[tuple[Load, Expr], ...] = ()
+
+    @property
+    def results(self) -> tuple[tuple[Load, Expr], ...]:
+        """Every element that one turn of the loops writes, and its value."""
+        return ((Load(self.buffer, [Index(a) for a in self.axes]), self.expr), *self.more)
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """What the kernel writes."""
+        return (self.buffer, *(element.buffer for element, _ in self.more))
 
 
 @dataclass(frozen=True, eq=False)
@@ -392,6 +407,11 @@ class Contract:
         return replace(self, inputs=tuple(names.get(b, b) for b in self.inputs),
                        buffer=names.get(self.buffer, self.buffer))
 
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """What the kernel writes."""
+        return (self.buffer,)
+
 
 class Program:
     """Kernels in order; lowering rules add to it."""
@@ -412,8 +432,10 @@ class Program:
                   if isinstance(e, Load) and len(e.buffer.shape) == len(fn.shape)]
         order = max(orders, key=lambda o: o != tuple(range(len(o))), default=None)
         buffer = into or Buffer(fn.shape, fn.dtype, order or tuple(range(len(fn.shape))), name)
-        bodies = [e.body for e in subexpressions(expr) if isinstance(e, Reduce)]
-        if any(isinstance(e, Reduce) for body in bodies for e in subexpressions(body)):
+        outer = [e for e in subexpressions(expr) if isinstance(e, Reduce)]
+        if any(isinstance(e, Reduce) and any(
+                isinstance(i, Index) and i.axis in r.axes for i in subexpressions(e.body))
+                for r in outer for e in subexpressions(r.body)):
             raise GraphError(f"kernel {name}: a reduction holds another one; store the inner one "
                              "first (Program.settled).")
         self.kernels.append(Kernel(buffer, axes, expr, name))
