@@ -78,7 +78,7 @@ class Names:
 
 
 def kernel_text(kernel: Kernel | Contract, names: Names) -> str:
-    """One kernel on one line."""
+    """One kernel: a line for each result."""
     if isinstance(kernel, Contract):
         spec = Spec(kernel.buffer.shape, kernel.buffer.dtype)
         count = len(kernel.turned)
@@ -88,14 +88,13 @@ def kernel_text(kernel: Kernel | Contract, names: Names) -> str:
         after = "".join(f" {name}" + ("" if name == "relu" else f"({next(more)})")
                         for name in kernel.after)
         return f"{names.buffer(kernel.buffer)} {spec} = {kernel.op}({given}){after}"
-    target = f"{names.buffer(kernel.buffer)}[{', '.join(map(names.axis, kernel.axes))}]"
-    spec = Spec(kernel.buffer.shape, kernel.buffer.dtype)
-    line = f"{target} {spec} = {names.text(kernel.expr)}"
-    return line if len(line) <= LONGEST else line[:LONGEST] + " ..."
+    lines = [f"{names.text(element)} {Spec(element.buffer.shape, element.dtype)} = {names.text(e)}"
+             for element, e in kernel.results]
+    return "\n  and ".join(x if len(x) <= LONGEST else x[:LONGEST] + " ..." for x in lines)
 
 
 def program_text(program: Program) -> str:
-    """All kernels, one a line."""
+    """All kernels in order."""
     buffers = Names()
     lines: list[str] = []
     for kernel in program.kernels:

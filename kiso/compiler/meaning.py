@@ -37,9 +37,16 @@ def evaluate(program: Program, arrays: dict[Buffer, Array]) -> dict[Buffer, Arra
             if isinstance(kernel, Contract):
                 values[kernel.buffer] = _contract(kernel, [values[b] for b in kernel.inputs])
                 continue
-            y = _value(kernel.expr, {a: i for i, a in enumerate(kernel.axes)}, kernel.axes, values)
-            values[kernel.buffer] = np.array(np.broadcast_to(y, kernel.buffer.shape),
-                                             kernel.buffer.dtype)
+            place = {a: i for i, a in enumerate(kernel.axes)}
+            made = [(element, _value(e, place, kernel.axes, values))
+                    for element, e in kernel.results]
+            loops = tuple(a.extent for a in kernel.axes)
+            for element, y in made:
+                z = values[element.buffer] = np.empty(element.buffer.shape, element.dtype)
+                at: Any = 0
+                for i, n in zip(element.indices, z.shape, strict=True):
+                    at = at * n + _value(i, place, kernel.axes, values)
+                z.reshape(-1)[np.broadcast_to(at, loops)] = np.broadcast_to(y, loops)
     return values
 
 

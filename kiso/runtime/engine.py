@@ -26,6 +26,7 @@ from kiso.compiler.inplace import settle
 from kiso.compiler.loops import Buffer, Contract
 from kiso.compiler.passes import optimise
 from kiso.compiler.plan import Plan, plan
+from kiso.compiler.siblings import fuse
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library
@@ -64,11 +65,13 @@ class Executable:
         self.threads = threads or config.num_threads()
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
         expanded = expand(settle(found.program, found.carried), machine)
-        program = split_reductions(expanded.program, self.target.vector_bytes)
-        self.module: Module = generate(program, self.target.vector_bytes, _contract)
+        width = self.target.vector_bytes
+        program = fuse(split_reductions(expanded.program, width), width, found.carried)
+        self.module: Module = generate(program, width, _contract)
         slots = self.module.slots
         self.scratch, self.scratch_bytes = expanded.scratch, 4 * expanded.floats
-        guard = next((i for i, k in enumerate(program.kernels) if k.buffer in found.carried), None)
+        guard = next((i for i, k in enumerate(program.kernels)
+                      if not found.carried.keys().isdisjoint(k.buffers)), None)
         times = schedule(program.kernels, () if guard is None else (guard,))
         codes = self.module.kernels
         text = merged(self.module.text, str(expanded.lib.module), work_text(

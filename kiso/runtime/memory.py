@@ -38,22 +38,22 @@ def arrange(program: Program, phases: Sequence[int],
     """
     last: dict[Buffer, int] = {}
     for phase, kernel in zip(phases, program.kernels, strict=True):
-        for b in (*reads(kernel), kernel.buffer):
+        for b in (*reads(kernel), *kernel.buffers):
             last[b] = phase
     place: dict[Buffer, int] = {}
     alive: list[Buffer] = []
     length = 0
     for phase, kernel in zip(phases, program.kernels, strict=True):
-        new = kernel.buffer
-        if new in outside or new in place:
-            continue
         alive = [b for b in alive if last[b] >= phase]
-        start = 0
-        for b in sorted(alive, key=lambda b: place[b]):
-            if place[b] - start >= size(new):
-                break
-            start = max(start, place[b] + size(b))
-        place[new] = start
-        alive.append(new)
-        length = max(length, start + size(new))
+        for new in kernel.buffers:
+            if new in outside or new in place:
+                continue
+            start = 0
+            for b in sorted(alive, key=lambda b: place[b]):
+                if place[b] - start >= size(new):
+                    break
+                start = max(start, place[b] + size(b))
+            place[new] = start
+            alive.append(new)
+            length = max(length, start + size(new))
     return place, length

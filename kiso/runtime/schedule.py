@@ -38,7 +38,7 @@ def seconds(kernel: Kernel | Contract) -> float:
         moved = sum(_bytes(b) for b in {*kernel.inputs, kernel.buffer} if b is not kernel.scratch)
         return moved / BANDWIDTH + kernel.operations / RATE
     assert isinstance(kernel, Kernel)
-    parts = subexpressions(kernel.expr)
+    parts = subexpressions(*(e for _, e in kernel.results))
     terms = max((prod(a.extent for a in e.axes) for e in parts if isinstance(e, Reduce)),
                 default=1)
     count = prod(kernel.buffer.shape) * terms
@@ -60,12 +60,13 @@ def schedule(kernels: Sequence[Kernel | Contract], breaks: Sequence[int] = ()) -
         shared = seconds(kernel) > SMALL
         inputs = reads(kernel)
         # Two kernels of the first thread need no barrier between them.
-        clash = any(b in wrote and (shared or wrote[b]) for b in (*inputs, kernel.buffer)) or (
-            kernel.buffer in read and (shared or read[kernel.buffer]))
+        clash = any(b in wrote and (shared or wrote[b]) for b in (*inputs, *kernel.buffers)) or \
+            any(b in read and (shared or read[b]) for b in kernel.buffers)
         if clash or i in breaks:
             phase += 1
             wrote, read = {}, {}
-        wrote[kernel.buffer] = shared or wrote.get(kernel.buffer, False)
+        for b in kernel.buffers:
+            wrote[b] = shared or wrote.get(b, False)
         for b in inputs:
             read[b] = shared or read.get(b, False)
         found.append(Slot(phase, shared))

@@ -275,3 +275,14 @@ def test_only_the_sum_is_regrouped() -> None:
     text = compiled(lambda x: ops.exp(x).sum(axis=1), normal(4, 100)).module.text
     lines = [line for line in text.splitlines() if "reassoc" in line]
     assert lines and all("fadd" in line for line in lines) and len(lines) <= 2
+
+
+def test_rows_out_of_range_are_clamped() -> None:
+    """Compiled code cannot raise; it reads the nearest row, and a class that is none is no row."""
+    x = normal(5, 3)
+    inside, outside = np.array([0, 4, -1, -5]), np.array([5, 99, -6, -2**40])
+    code = compiled(lambda x, i: (ops.Take(axis=0)(x, i), ops.one_hot(i, 5)), x, inside)
+    np.testing.assert_array_equal(code(x, inside)[0], x[inside])
+    rows, classes = code(x, outside)
+    np.testing.assert_array_equal(rows, x[[4, 4, 0, 0]])
+    assert not classes.any()

@@ -32,20 +32,18 @@ from kiso.compiler.loops import (
     subexpressions,
 )
 
-__all__ = ["Nest", "coefficient", "convert", "loads_below", "reads", "sections"]
+__all__ = ["Nest", "coefficient", "convert", "loads_below", "reachable", "reads", "sections"]
 
 BOOL = np.dtype(bool)
 
 
 @dataclass
 class Nest:
-    """buffer[offset] = value in loops over `axes`, the slowest first."""
+    """buffer[offset] = value for every result, in loops over `axes`, the slowest first."""
 
-    buffer: Buffer
+    results: list[tuple[Buffer, Node, Node]]
     axes: list[Node]
     extent: dict[Node, int]  # merged axes have extent 1
-    offset: Node
-    value: Node
     reduces: list[Node]  # args: (body, place of the element in the reduction); extra: kind, axes
     nodes: list[Node]  # all that are used
     buffers: list[Buffer]  # those that are read
@@ -155,7 +153,8 @@ def truth(c: Node) -> bool | None:
     return bool(c.extra[0])
 
 
-def _reachable(roots: list[Node]) -> list[Node]:
+def reachable(roots: list[Node]) -> list[Node]:
+    """All nodes that these need, and they themselves, each after what it needs."""
     seen: dict[Node, None] = {}
     stack = list(roots)
     while stack:
@@ -204,10 +203,10 @@ def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
     while True:
         converter = _Converter(splits, limit)
         loops = [converter.axis(a, f"o{k}") for k, a in enumerate(kernel.axes)]
-        index = [converter.index[a] for a in kernel.axes]
-        result = converter.of(kernel.expr)
-        offset = converter.offset(kernel.buffer, index)
-        nodes = _reachable([result, offset])
+        results = [(element.buffer,
+                    converter.offset(element.buffer, [converter.of(i) for i in element.indices]),
+                    converter.of(e)) for element, e in kernel.results]
+        nodes = reachable([n for _, *both in results for n in both])
         extents = {f"o{k}": a.extent for k, a in enumerate(kernel.axes)}
         extents |= {name: int(name.split("n")[1]) for n in nodes if n.op == "reduce"
                     for name in (a.extra[0].split(".")[0] for a in n.extra[1])}
@@ -219,7 +218,7 @@ def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
     extent: dict[Node, int] = {n: n.extra[1] for n in (*nodes, *axes) if n.op == "axis"}
     reduces = [n for n in nodes if n.op == "reduce"]
     buffers: list[Buffer] = list(dict.fromkeys(n.extra for n in nodes if n.op == "load"))
-    nest = Nest(kernel.buffer, axes, extent, offset, result, reduces, nodes, buffers)
+    nest = Nest(results, axes, extent, reduces, nodes, buffers)
     if limit is None:  # sections of a kernel have the same loops
         _merge(nest)
     return nest
@@ -227,9 +226,7 @@ def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
 
 def _uses(nest: Nest) -> list[dict[Node, int]]:
     """How every address or other index expression depends on the axes."""
-    uses = [parts(nest.offset)[0]]
-    if nest.value.dtype == I64:
-        uses.append(parts(nest.value)[0])
+    uses = [parts(n)[0] for _, *both in nest.results for n in both if n.dtype == I64]
     for n in nest.nodes:
         if n.op != "linear":
             uses += [parts(a)[0] for a in n.args if a.dtype == I64]
@@ -308,13 +305,12 @@ def coefficient(n: Node, axis: Node) -> int | None:
 
 def loads_below(n: Node) -> list[Node]:
     """All loads that an expression needs."""
-    return [x for x in _reachable([n]) if x.op == "load"]
-
+    return [x for x in reachable([n]) if x.op == "load"]
 
 
 def reads(kernel: Kernel | Contract) -> list[Buffer]:
     """Buffers that a kernel may read."""
     if isinstance(kernel, Contract):
         return list(dict.fromkeys(kernel.inputs))
-    return list(dict.fromkeys(e.buffer for e in subexpressions(kernel.expr)
+    return list(dict.fromkeys(e.buffer for e in subexpressions(*(e for _, e in kernel.results))
                               if isinstance(e, Load)))

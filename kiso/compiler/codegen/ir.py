@@ -218,6 +218,26 @@ class Writer:
         return self.put(f"getelementptr inbounds {ty}, ptr {pointer.text}, {offset.type} "
                         f"{offset.text}", "ptr", width)
 
+    def transposed(self, rows: list[Val]) -> list[Val]:
+        """Rows and columns exchanged. In a square halves change places, then quarters, ...; more
+        rows than columns are several squares side by side."""
+        def mixed(a: Val, b: Val, lanes: list[int]) -> Val:
+            mask = ", ".join(f"i32 {k}" for k in lanes)
+            return self.put(f"shufflevector {a.type} {a.text}, {b.type} {b.text}, "
+                            f"<{len(lanes)} x i32> <{mask}>", a.ty, len(lanes))
+        n, width = len(rows), rows[0].width
+        if n > width:
+            left, right = self.transposed(rows[:n // 2]), self.transposed(rows[n // 2:])
+            return [mixed(a, b, list(range(n))) for a, b in zip(left, right, strict=True)]
+        rows, d = list(rows), n // 2
+        while d:
+            for i in (i for i in range(n) if not i & d):
+                a, b = rows[i], rows[i + d]
+                rows[i] = mixed(a, b, [k - d + n if k & d else k for k in range(n)])
+                rows[i + d] = mixed(a, b, [k + n if k & d else k + d for k in range(n)])
+            d //= 2
+        return rows
+
     def label(self, name: str) -> None:
         """Begin a block."""
         self.lines.append(f"{name}:")

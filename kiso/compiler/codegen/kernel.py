@@ -6,6 +6,8 @@ Items are the outer axes, flattened. The inner loop is left to LLVM's vectoriser
 has no reduction inside it, or when the reduction runs through neighbours in memory (row sums).
 Where the result runs through neighbours and the reduction does not (column sums, products of
 matrices), a tile of the result is a vector value, and the reduction loops run around it.
+Where loads run through neighbours along another axis than the result, blocks of the two axes are
+transposed in registers: the loads, or the result if it needs a reduction.
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, prod
 
-from kiso.compiler.codegen.convert import Nest, coefficient, loads_below
+from kiso.compiler.codegen.convert import Nest, coefficient, loads_below, reachable
 from kiso.compiler.codegen.dag import Node
 from kiso.compiler.codegen.ir import Val, Writer
-from kiso.compiler.codegen.reduction import Reduction, reach
+from kiso.compiler.codegen.reduction import Reduction, joint, reach
 from kiso.compiler.codegen.scalar import Lane, Scalar
 from kiso.compiler.loops import Buffer
 
-__all__ = ["Code", "items", "uniform", "write_kernel"]
+__all__ = ["Code", "form", "uniform", "write_kernel"]
 
 SHORT = 8  # loops up to this length are written out
 MANY = 64  # outer axes are flattened until there are as many items
@@ -59,13 +61,19 @@ class _Kernel:
         self.live = [a for a in nest.axes if nest.extent[a] > 1]
         self.inner = self.live[-1] if self.live else None
         self.below = {r: loads_below(r) for r in nest.reduces}
-        self.tile = self._tile_width(vector_bytes)
+        # Whether a result is read before it is written: then no tile may overlap another.
+        self.again = any(b in nest.buffers for b, _, _ in nest.results)
+        self.turned: list[Node] = []  # loads that run through neighbours along `across`
+        self.across: Node | None = None  # the other axis of the blocks to transpose,
+        self.corner = self.number(0)  # its place where a block begins,
+        self.side = 0  # and its length there
+        self.tile = self._block_width(vector_bytes) or self._tile_width(vector_bytes)
         outer = self.live[:-1] if self.inner is not None else []
         count = 1
         self.flat: list[Node] = []
         while outer and count < MANY:
             self.flat.append(outer.pop(0))
-            count *= nest.extent[self.flat[-1]]
+            count *= self._turns(self.flat[-1])
         self.middle = outer
         if self.flat:
             self.items = count
@@ -92,9 +100,44 @@ class _Kernel:
             n.dtype.kind == "f" for n in self.nest.nodes) else 4
         vectors = 1 if any(n.op in HEAVY for n in self.nest.nodes) else 4
         width = max(vectors * vector_bytes // size, 2)
-        while width > extent[inner]:
+        while width > extent[inner] or (self.again and extent[inner] % width):
             width //= 2
-        return width
+        return width if width > 1 else 0
+
+    def _block_width(self, vector_bytes: int) -> int:
+        """Lanes of the blocks to transpose; 0 if no load gains from it."""
+        inner, extent = self.inner, self.nest.extent
+        if inner is None or inner.bounds != (0, inner.extra[1] - 1) or any(
+                coefficient(offset, inner) != 1 for _, offset, _ in self.nest.results):
+            return 0
+        steps = {x: coefficient(x.args[0], inner) for x in self.nest.nodes if x.op == "load"}
+        if None in steps.values():
+            return 0
+        for axis in reversed(self.live[:-1]):
+            own = {x: coefficient(x.args[0], axis) for x in steps}
+            turned = [x for x, step in steps.items() if step not in (0, 1) and
+                      x.dtype.itemsize >= 4 and own[x] == 1]
+            if self.nest.reduces and not {0, 1}.issuperset(own.values()):
+                continue
+            lanes = vector_bytes // max((x.dtype.itemsize for x in turned), default=1)
+            width, side = (min(lanes, 1 << extent[a].bit_length() - 1) for a in (inner, axis))
+            side = min(side, width)
+            if self.again and (extent[inner] % width or extent[axis] % side):
+                continue
+            if turned and side >= 4:
+                self.turned, self.across, self.side = turned, axis, side
+                return width
+        return 0
+
+    def _turns(self, axis: Node) -> int:
+        """How often the loop over an axis turns."""
+        n = self.nest.extent[axis]
+        return -(-n // self.side) if axis is self.across else n
+
+    def _begin(self, block: Val, axis: Node, width: int) -> Val:
+        """Where a block of an axis begins; the last one overlaps its neighbour."""
+        base, n = block * self.number(width), self.nest.extent[axis]
+        return self.w.intrinsic("smin", base, self.number(n - width)) if n % width else base
 
     def number(self, value: int) -> Val:
         return self.w.value(value, "i64")
@@ -113,20 +156,27 @@ class _Kernel:
     def _element(self, carried: list[Val]) -> list[Val]:
         with self.scalar.scope({}):
             self._reduces(None)
-            self.scalar.store(self.nest.buffer, self.nest.offset,
-                              self.scalar.of(self.nest.value))
+            self._store()
         return carried
+
+    def _store(self) -> None:
+        """Every result of one turn: all are computed before the first is written."""
+        values = [self.scalar.of(value) for _, _, value in self.nest.results]
+        for (buffer, offset, _), x in zip(self.nest.results, values, strict=True):
+            self.scalar.store(buffer, offset, x)
 
     def _item(self, item: Val, carried: list[Val]) -> list[Val]:
         """One combination of the flattened axes."""
         known: dict[Node, Val] = {}
         rest = item
         for k in range(len(self.flat) - 1, -1, -1):
-            n = self.number(self.nest.extent[self.flat[k]])
+            n = self.number(self._turns(self.flat[k]))
             known[self.flat[k]] = rest if k == 0 else self.w.binary("urem", rest, n)
             rest = rest if k == 0 else self.w.binary("udiv", rest, n)
+        if self.across in known:
+            self.corner = self._begin(known.pop(self.across), self.across, self.side)
         with self.scalar.scope(known):
-            self._nested(self.middle, set(self.flat))
+            self._nested(self.middle, set(known))
         return carried
 
     def _nested(self, axes: list[Node], bound: set[Node]) -> None:
@@ -144,10 +194,13 @@ class _Kernel:
             return
 
         def body(i: Val, carried: list[Val]) -> list[Val]:
-            with self.scalar.scope({axes[0]: i}):
-                self._nested(axes[1:], bound | {axes[0]})
+            known = {axes[0]: i}
+            if axes[0] is self.across:
+                self.corner = self._begin(known.pop(axes[0]), axes[0], self.side)
+            with self.scalar.scope(known):
+                self._nested(axes[1:], bound.union(known))
             return carried
-        self.w.loop(self.number(0), self.number(self.nest.extent[axes[0]]), body)
+        self.w.loop(self.number(0), self.number(self._turns(axes[0])), body)
 
     def _few(self, places: range) -> None:
         """A short inner loop, written out: the loop around it becomes the vectors' loop."""
@@ -159,7 +212,7 @@ class _Kernel:
     def _inner(self, begin: Val, end: Val) -> None:
         """The innermost loop over elements or tiles; the last tile overlaps its neighbour."""
         assert self.inner is not None
-        inner, n, width = self.inner, self.nest.extent[self.inner], self.tile
+        inner, width = self.inner, self.tile
         if not self.flat:
             self._reduces(set())
 
@@ -168,23 +221,56 @@ class _Kernel:
                 return self._element(carried)
 
         def many(t: Val, carried: list[Val]) -> list[Val]:
-            base = t * self.number(width)
-            if n % width:
-                base = self.w.intrinsic("smin", base, self.number(n - width))
-            self.scalar.lane = Lane(inner, base, width)
-            result = self._element(carried)
+            lane = Lane(inner, self._begin(t, inner, width), width)
+            if self.across is not None:
+                self._block(lane, self.across)
+                return carried
+            self.scalar.lane = lane
+            self._element(carried)
             self.scalar.lane = None
-            return result
+            return carried
         self.w.loop(begin, end, many if width else one, guard=True)
+
+    def _block(self, lane: Lane, across: Node) -> None:
+        """A block of the axes `across` and inner: load along the one, store along the other."""
+        columns: dict[Node, list[Val]] = {}
+        if self.nest.reduces:
+            made: list[list[Val]] = []
+            self.scalar.lane = Lane(across, self.corner, self.side)
+            for k in range(lane.width):
+                with self.scalar.scope({lane.axis: lane.base + self.number(k)}):
+                    self._reduces(None)
+                    made.append([self.w.widen(self.scalar.of(x), self.side)
+                                 for _, _, x in self.nest.results])
+            for (_, _, x), rows in zip(self.nest.results, zip(*made, strict=True), strict=True):
+                columns[x] = self.w.transposed(list(rows))
+        else:
+            with self.scalar.scope({lane.axis: lane.base, across: self.corner}):
+                for x in self.turned:
+                    step = coefficient(x.args[0], lane.axis) or 0
+                    columns[x] = self.w.transposed([
+                        self.scalar.vector(x, self.number(k * step), self.side)
+                        for k in range(lane.width)])
+        self.scalar.lane = lane
+        for k in range(self.side):
+            known = {x: rows[k] for x, rows in columns.items()}
+            with self.scalar.scope({across: self.corner + self.number(k), **known}):
+                self._store()
+        self.scalar.lane = None
 
     def _reduces(self, bound: set[Node] | None) -> None:
         """Write the reductions that need no axis but these (None: all that are left)."""
         known = {k for scope in self.scalar.scopes for k in scope}
-        for r in self.nest.reduces:
-            needed = {a for a in r.axes if self.nest.extent[a] > 1}
-            if r not in known and (bound is None or needed <= bound):
-                loops = Reduction(self.nest, self.scalar, r, self.below[r])
-                self.scalar.scopes[-1][r] = loops.write()
+        waiting = [r for r in self.nest.reduces if r not in known and (
+            bound is None or bound >= {a for a in r.axes if self.nest.extent[a] > 1})]
+        while waiting:
+            first, *rest = waiting
+            together = [first, *(r for r in rest if joint(first, r) and not
+                                 set(waiting).intersection(reachable(list(r.args))))]
+            loops = Reduction(self.nest, self.scalar, together,
+                              [x for r in together for x in self.below[r]])
+            self.scalar.scopes[-1].update(zip(together, loops.write(), strict=True))
+            waiting = [r for r in rest if r not in together]
 
 
 def uniform(nests: list[Nest], vector_bytes: int) -> bool:
@@ -193,25 +279,26 @@ def uniform(nests: list[Nest], vector_bytes: int) -> bool:
     return all(k.flat and k.items == kernels[0].items and not k.tile for k in kernels)
 
 
-def items(nest: Nest, vector_bytes: int) -> int:
-    """How many items the kernel of a nest has."""
-    return _Kernel(nest, {}, Writer(), vector_bytes).items
+def form(nest: Nest, vector_bytes: int) -> tuple[int, int]:
+    """How many items the kernel of a nest has, and lanes of a tile (0: none)."""
+    kernel = _Kernel(nest, {}, Writer(), vector_bytes)
+    return kernel.items, kernel.tile
 
 
 def write_kernel(name: str, nests: list[Nest], slots: dict[Buffer, int], vector_bytes: int) -> Code:
     """The function `name(table, begin, end)` and its body."""
     w, nest = Writer(), nests[0]
-    buffers = [nest.buffer, *(b for b in dict.fromkeys(b for n in nests for b in n.buffers)
-                              if b is not nest.buffer)]
+    written = [b for b, _, _ in nest.results]
+    buffers = list(dict.fromkeys([*written, *(b for n in nests for b in n.buffers)]))
     pointers = {b: Val(w, f"%p{k}", "ptr") for k, b in enumerate(buffers)}
-    if prod(nest.buffer.shape) == 0:
+    if prod(written[0].shape) == 0:
         text = f"define void @{name}(ptr %table, i64 %begin, i64 %end) {{\n  ret void\n}}\n"
         return Code(name, text, "", {}, 0, "empty")
     kernels = [_Kernel(n, pointers, w, vector_bytes) for n in nests]
     kernel = kernels[0]
     for one in kernels:
         one.write(Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
-    types = ", ".join(f"ptr noalias nocapture {'readonly ' if k else ''}%p{k}"
+    types = ", ".join(f"ptr noalias nocapture {'readonly ' if k >= len(written) else ''}%p{k}"
                       for k in range(len(buffers)))
     body = "\n".join([f"define internal void @BODY({types}, i64 %begin, i64 %end) #0 {{",
                       "entry:", *w.lines, "  ret void", "}", ""])

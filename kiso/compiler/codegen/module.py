@@ -38,7 +38,7 @@ def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -
     """
     slots: dict[Buffer, int] = {}
     for kernel in program.kernels:
-        for b in (*reads(kernel), kernel.buffer):
+        for b in (*reads(kernel), *kernel.buffers):
             slots.setdefault(b, len(slots))
     codes: list[Code] = []
     for i, kernel in enumerate(program.kernels):

@@ -13,7 +13,7 @@ from kiso.compiler.codegen.dag import Node
 from kiso.compiler.codegen.ir import FAST, Val, Writer, llvm_type
 from kiso.compiler.codegen.scalar import Scalar
 
-__all__ = ["Reduction", "reach"]
+__all__ = ["Reduction", "joint", "reach"]
 
 BLOCK = 256  # float terms that are added one by one
 SUM = "reassoc " + FAST  # a sum may be regrouped, so that it becomes several partial sums
@@ -25,13 +25,21 @@ def reach(axis: Node, loads: list[Node]) -> int:
     return sum(abs(coefficient(x.args[0], axis) or 0) for x in loads)
 
 
-class Reduction:
-    """Writes one Reduce node where the axes around it have values."""
+def joint(a: Node, b: Node) -> bool:
+    """Whether two reductions can share their loops, if none is in the other: sums of floats."""
+    return a.extra == b.extra and a.extra[0] == "sum" and a.axes == b.axes and \
+        a.dtype == b.dtype and a.dtype.kind == "f"
 
-    def __init__(self, nest: Nest, scalar: Scalar, node: Node, loads: list[Node]):
+
+class Reduction:
+    """Writes a Reduce node, or several joint ones, where the axes around have values."""
+
+    def __init__(self, nest: Nest, scalar: Scalar, nodes: list[Node], loads: list[Node]):
         self.nest, self.scalar, self.w = nest, scalar, scalar.w
+        node = nodes[0]
         self.kind: str = node.extra[0]
         self.body, self.place = node.args
+        self.bodies = [n.args[0] for n in nodes]
         lane = scalar.lane
         self.width = lane.width if lane is not None and lane.axis in node.axes else 1
         self.axes: list[Node] = [a for a in node.extra[1] if nest.extent[a] > 1]
@@ -39,18 +47,19 @@ class Reduction:
             far = 0 if self.width == 1 else 1 << 60
             self.axes.sort(key=lambda a: -(reach(a, loads) or far))
 
-    def write(self) -> Val:
-        """The reduced value, one or one for each lane."""
+    def write(self) -> list[Val]:
+        """The reduced values, each one number or one for each lane."""
         dtype = self.body.dtype
         start = self._widened(_start(self.kind, dtype), llvm_type(dtype))
         if self.kind == "argmax":
-            return self._argmax(start)
+            return [self._argmax(start)]
         if self.kind == "sum" and dtype.kind == "f":
-            return self._sum(self.axes, start, start)
+            zeros = [start] * len(self.bodies)
+            return self._sum(self.axes, zeros, zeros)
 
         def step(carried: list[Val]) -> list[Val]:
             return [_combine(self.w, self.kind, dtype, carried[0], self.scalar.of(self.body))]
-        return self._loops(step, [start])[0]
+        return self._loops(step, [start])
 
     def _widened(self, number: float | int, ty: str) -> Val:
         return self.w.widen(self.w.value(number, ty), self.width)
@@ -94,34 +103,34 @@ class Reduction:
     def _count(self, axes: list[Node]) -> int:
         return prod(self.nest.extent[a] for a in axes)
 
-    def _sum(self, axes: list[Node], total: Val, zero: Val) -> Val:
+    def _sum(self, axes: list[Node], totals: list[Val], zeros: list[Val]) -> list[Val]:
         """Sum in blocks, each from 0: rounding errors grow with the block, not with the terms."""
         w, block = self.w, BLOCK if self.width > 1 else BLOCK * 32
         if not axes:
-            term = self.scalar.of(self.body)  # itself not to be regrouped: exp relies on rounding
+            terms = [self.scalar.of(b) for b in self.bodies]  # not regrouped: exp needs rounding
             with w.flags(SUM if self.width == 1 else FAST):
-                return w.widen(total + term, self.width)
+                return [w.widen(a + b, self.width) for a, b in zip(totals, terms, strict=True)]
         n, rest = self.nest.extent[axes[0]], axes[1:]
         alone = self._count(rest) >= 16 and self._count(axes) > block
 
-        def plus(a: Val, b: Val) -> Val:
+        def plus(some: list[Val], more: list[Val]) -> list[Val]:
             with w.flags(""):  # not to be regrouped into one long sum
-                return a + b
+                return [a + b for a, b in zip(some, more, strict=True)]
 
         def inside(i: Val, carried: list[Val]) -> list[Val]:
             with self.scalar.scope({axes[0]: i}):
                 if alone:
-                    return [plus(carried[0], self._sum(rest, zero, zero))]
-                return [self._sum(rest, carried[0], zero)]
+                    return plus(carried, self._sum(rest, zeros, zeros))
+                return self._sum(rest, carried, zeros)
 
         def part(t: Val, carried: list[Val]) -> list[Val]:
             begin = t * w.value(block, "i64")
             end = w.intrinsic("smin", begin + block, w.value(n, "i64"))
-            return [plus(carried[0], w.loop(begin, end, inside, [zero])[0])]
+            return plus(carried, w.loop(begin, end, inside, zeros))
         with self.scalar.scope({}):
             if n >= 2 * block:
-                return w.loop(w.value(0, "i64"), w.value(-(-n // block), "i64"), part, [total])[0]
-            return self._run(axes[0], inside, [total])[0]
+                return w.loop(w.value(0, "i64"), w.value(-(-n // block), "i64"), part, totals)
+            return self._run(axes[0], inside, totals)
 
     def _run(self, axis: Node, inside: Callable[[Val, list[Val]], list[Val]],
              carried: list[Val]) -> list[Val]:

@@ -102,6 +102,12 @@ class Scalar:
                 x = self._gather(pointer, memory, self.of(offset), lane.width)
         return w.compare("ne", x, w.value(0, memory)) if ty == "i1" else x
 
+    def vector(self, n: Node, more: Val, width: int) -> Val:
+        """So many neighbours in memory, from `more` elements behind the load's own one on."""
+        ty = llvm_type(n.dtype)
+        return self.w.load(self.w.at(self.pointers[n.extra], ty, self.of(n.args[0]) + more),
+                           ty, width)
+
     def _first(self, offset: Node, lane: Lane) -> Val:
         """The offset of lane 0."""
         if offset is lane.axis:

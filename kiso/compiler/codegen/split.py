@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from math import prod
 
 from kiso.compiler.codegen.convert import convert
-from kiso.compiler.codegen.kernel import items
+from kiso.compiler.codegen.kernel import form
 from kiso.compiler.loops import (
     Axis,
     Binary,
@@ -33,7 +33,7 @@ from kiso.compiler.loops import (
     subexpressions,
 )
 
-__all__ = ["split_reductions"]
+__all__ = ["replace", "split_reductions"]
 
 WORTH = 1 << 15  # terms in all, from which on a reduction is split
 FEW = 8  # items of a kernel that need no splitting
@@ -92,7 +92,8 @@ def _split(kernel: Kernel, vector_bytes: int) -> list[Kernel]:
         if first is None or terms * results < WORTH or terms < 256:
             continue
         count = _parts(first.extent)
-        if count < 4 or items(convert(kernel), vector_bytes) >= FEW:
+        items, tile = form(convert(kernel), vector_bytes)
+        if count < 4 or (items >= FEW and not 0 < tile < vector_bytes // r.dtype.itemsize):
             continue
         step = _partial(kernel, r, first, count)
         made.append(step)

@@ -1,18 +1,18 @@
 """Twin of ops/pool.py: windows as reductions, gradients gathered from the windows over a position.
 
 A maximum needs no value for the padding: a place outside is moved to the nearest element, which
-lies in the same window, and an element that comes twice changes neither the maximum nor which
-element is the first to reach it. (Moving keeps the order of places along every axis.)
+lies in the same window, and an element that comes twice does not change the maximum.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Const, Expr, Fn, Program, const, maximum, minimum, reduce
+from kiso.compiler.loops import Const, Expr, Fn, Program, const, maximum, minimum
 from kiso.compiler.lower.im2col import Windows, digits, number, over, where_all
 from kiso.compiler.lower.rules import lowers
 from kiso.ops.op import Shape
@@ -35,11 +35,20 @@ def max_pool(p: Program, op: ops.MaxPool, x: Fn) -> Fn:
 
 
 def _winners(p: Program, w: Windows, x: Fn) -> Fn:
-    """Where the first maximum of each window is: its row-major number among the positions of x."""
+    """Place of the first maximum of each window, as its number in the kernel: the smallest number
+    of an element that equals the maximum, or the last one if none does (NaN), as in the op."""
+    count = prod(w.kernel)
+    dtype = np.min_scalar_type(count)
+
     def at(n: Expr, c: Expr, *i: Expr) -> Expr:
-        place = reduce("argmax", w.kernel, lambda *k: x.at(n, c, *w.places(i, k)[0]))
-        return number(w.places(i, digits(place, w.kernel))[0], w.size)
-    return p.store(Fn((*x.shape[:2], *w.out), np.dtype(np.int64), at), "argmax")
+        most = over("max", w.kernel, lambda *k: x.at(n, c, *w.places(i, k)[0]))
+
+        def place(*k: Expr) -> Expr:
+            s, tests = w.places(i, k)
+            own = number(k, w.kernel).cast(np.int32)
+            return where_all([*tests, x.at(n, c, *s).eq(most)], own, count - 1)
+        return over("min", w.kernel, place).cast(dtype)
+    return p.store(Fn((*x.shape[:2], *w.out), dtype, at), "winner")
 
 
 @lowers(ops.MaxPoolGrad, reads="often")
@@ -50,8 +59,8 @@ def max_pool_grad(p: Program, op: ops.MaxPoolGrad, x: Fn, gy: Fn) -> Fn:
 
     def at(n: Expr, c: Expr, *s: Expr) -> Expr:
         def part(*r: Expr) -> Expr:
-            i, _, tests = w.covering(s, r)
-            wins = winner.at(n, c, *i).eq(number(s, w.size))
+            i, k, tests = w.covering(s, r)
+            wins = winner.at(n, c, *i).eq(number(k, w.kernel).cast(winner.dtype))
             return where_all([*tests, wins], gy.at(n, c, *i))
         return over("sum", w.covers, part)
     return Fn(x.shape, gy.dtype, at)
@@ -64,7 +73,7 @@ def max_pool_pick(p: Program, op: ops.MaxPoolPick, x: Fn, g: Fn) -> Fn:
     winner = _winners(p, w, x)
 
     def at(n: Expr, c: Expr, *i: Expr) -> Expr:
-        return g.at(n, c, *digits(winner.at(n, c, *i), w.size))
+        return w.read(g, (n, c), i, digits(winner.at(n, c, *i).cast(np.int64), w.kernel))
     return Fn(winner.shape, g.dtype, at)
 
 
