@@ -90,6 +90,8 @@ class Progress(Callback):
     an exception in between calls it (or uses `with Progress() as p:`) before printing anything.
     """
 
+    every_step = False
+
     def __init__(self, console: Console | None = None, *, quiet: bool = False,
                  unit: str | None = None, every: float = 30.0,
                  clock: Callable[[], float] = time.monotonic):

@@ -7,11 +7,12 @@ import pytest
 
 from kiso import nn, ops, optim
 from kiso.compiler import flatten_tree, trace
-from kiso.data import Augment, Dataset, Normalizer
+from kiso.data import Augment, Dataset, Normalizer, Splits
 from kiso.errors import CheckpointError, ConfigError, DataError, DivergedError
 from kiso.ops import make_key
 from kiso.train import Callback, TrainOptions, find_lr, fit
 from kiso.train.diagnose import diverged
+from kiso.train.engine import Found
 from kiso.train.setup import Setup
 from kiso.train.step import Step, initial_state
 
@@ -186,8 +187,12 @@ def test_a_validation_loss_that_is_no_number_is_never_the_best():
 
 def test_gradients_that_only_overflow_together_are_named():
     step, state, batches = whole_step("sgd")
-    setup = Setup(None, None, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
-    assert "norm overflows" in str(diverged(setup, state, batches[0], 4, 1.5))
+    splits = Splits(PICTURES, PICTURES, PICTURES)
+    setup = Setup(None, splits, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
+    batch = {name: value if name == "epoch_key" else np.stack([value])
+             for name, value in batches[0].items() if name not in "xy"}
+    found = Found(np.array([1.5]), np.array([0]), np.array([np.inf]), 0)
+    assert "norm overflows" in str(diverged(setup, state, batch, 4, found))
 
 
 def test_the_result_answers_for_raw_samples():
