@@ -60,7 +60,7 @@ def _inference(folder: str | Path, which: str, engine: str
 
 def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "best",
              data_dir: str | None = None, on_broken: str = "skip",
-             engine: str = "eager", threads: int | None = None) -> dict[str, Any]:
+             engine: str = "compiled", threads: int | None = None) -> dict[str, Any]:
     """Judge a run's model on its test split, or on all samples of other data of the same kind."""
     store, saved, runner, encoder = _inference(folder, checkpoint, engine)
     options = options_from_config(store.load_config())
@@ -128,7 +128,7 @@ def _same_task(splits: Splits, record: dict[str, Any], encoder: Any) -> Dataset:
 
 
 def predict(folder: str | Path, files: Sequence[str | Path], *, checkpoint: str = "best",
-            engine: str = "eager", threads: int | None = None) -> list[Prediction]:
+            engine: str = "compiled", threads: int | None = None) -> list[Prediction]:
     """Answers for new files: pictures, folders of pictures, or CSV files (one answer a row)."""
     _, saved, runner, encoder = _inference(folder, checkpoint, engine)
     if encoder is None:

@@ -82,7 +82,7 @@ class TrainOptions:
     loss: str | None = None
     label_smoothing: float = 0.0
     seed: int = 0
-    engine: str = "eager"
+    engine: str = "compiled"
     threads: int | None = None
     out: str | None = None
     overwrite: bool = False

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from kiso import config, nn
 from kiso.data import Splits
 from kiso.errors import CheckpointError
-from kiso.ops import make_key, parallel
+from kiso.ops import make_key
 from kiso.text import tr
 from kiso.train.callbacks import Callback, EarlyStopping
 from kiso.train.checkpoint import Checkpoint, weights_sha256
@@ -74,11 +74,13 @@ class RunResult:
 
 @contextmanager
 def thread_limit(threads: int | None) -> Generator[int]:
-    """Compute with this many threads inside: those of the ops, not of the matrix library."""
+    """How many threads compiled code is to use. NumPy's matrix library gets one inside: its threads
+    wait for each other in a busy loop, and beside others who compute that costs far more than it
+    gains."""
     from threadpoolctl import threadpool_limits
 
     count = threads or config.num_threads()
-    with threadpool_limits(limits=1), parallel.threads(count):
+    with threadpool_limits(limits=1):
         yield count
 
 

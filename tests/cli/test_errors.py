@@ -151,10 +151,10 @@ def test_a_disk_that_fills_up_during_a_run(kiso: Kiso, desk: Path, language: str
 
     save = Store.save_last
 
-    def full(self: Store, position: Any, setup: Any) -> None:
+    def full(self: Store, state: Any, position: Any, setup: Any) -> None:
         if position.epoch == 2:
             raise OutputError("cannot write it: the disk is full.")
-        save(self, position, setup)
+        save(self, state, position, setup)
 
     words = ("train", "--model", MLP, "--epochs", "3", "--lang", language, "--out")
     with monkeypatch.context() as patch:

@@ -67,7 +67,7 @@ class Shared(nn.Module):
         return self.last(ops.relu(self.again(ops.relu(self.norm(self.first(x))))))
 
 
-@pytest.mark.parametrize("engine", ["eager", "traced"])
+@pytest.mark.parametrize("engine", ["eager", "traced", "compiled"])
 def test_a_shared_layer_can_be_trained_and_resumed(tmp_path, engine):
     class Interrupt(Callback):
         def step(self, context):
@@ -86,7 +86,7 @@ def test_a_shared_layer_can_be_trained_and_resumed(tmp_path, engine):
     assert list(done.model.state_dict()) == list(whole.model.state_dict())
 
 
-@pytest.mark.parametrize("engine", ["eager", "traced"])
+@pytest.mark.parametrize("engine", ["eager", "traced", "compiled"])
 def test_frozen_parameters_stay_as_they_are(engine):
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
     for p in model[0].parameters():
