@@ -1,7 +1,8 @@
 """Hooks into the training loop: subclass `Callback` and override what you need.
 
-Order: fit_start, then for every epoch epoch_start, step..., epoch_end, at last fit_end. A callback
-that sets `context.stop = "reason"` ends training after the current step (or epoch).
+Order: prepare_start and prepare_end around compiling the step, fit_start, then for every epoch
+epoch_start, step..., epoch_end, at last fit_end. A callback that sets `context.stop = "reason"`
+ends training after the current step (or epoch).
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class Callback:
     """
 
     every_step = True
+
+    def prepare_start(self) -> None:
+        """Data and model are ready; the step is made ready next, which may take seconds."""
+
+    def prepare_end(self) -> None:
+        """The step is ready, or cannot be carried out."""
 
     def fit_start(self, context: Context) -> None:
         """Before the first step (of a new or a resumed run)."""

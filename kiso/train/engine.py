@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from kiso.compiler import flatten_tree, optimise, trace, unflatten_tree
+from kiso.compiler import Graph, flatten_tree, optimise, trace, unflatten_tree
 from kiso.data import Dataset
 from kiso.ops.op import Array
 from kiso.train.shield import Shield
@@ -37,6 +37,7 @@ __all__ = ["ENGINES", "Engine", "Found"]
 
 EVALUATION_BATCH = 256
 EVALUATION_NUMBERS = 1 << 20  # in one batch: pictures that are large come in smaller batches
+REUSED, REUSED_BYTES = 8, 64 << 20  # codes that are kept, and the memory of each at most
 CALL_SECONDS = 0.15  # most time in machine code before Python, and Ctrl-C, has its turn
 
 
@@ -206,10 +207,8 @@ class Compiled(Engine):
     def compile(self, f: Callable[..., Any], args: tuple[Any, ...], state: Any,
                 watched: tuple[int, ...] = ()) -> Executable:
         """A function as machine code."""
-        from kiso.runtime import compile_graph
-
         started = time.perf_counter()
-        code = compile_graph(trace(f, *args).graph, self.threads, state=state, watched=watched)
+        code = code_of(trace(f, *args).graph, self.threads, state, watched)
         self.seconds_compile += time.perf_counter() - started
         return code
 
@@ -256,6 +255,28 @@ class Compiled(Engine):
             self.codes[key] = self.compile(self.step.evaluate, (state, batch),
                                            dict.fromkeys(range(n)))
         return self.codes[key], n, ("output", "loss", "score")[:1 if len(given) == 1 else 3]
+
+
+_codes: dict[Any, Executable] = {}  # the last ones
+
+
+def code_of(graph: Graph, threads: int | None, state: dict[int, int | None],
+            watched: tuple[int, ...]) -> Executable:
+    """The compiled graph; a small one that this process had lately is used again, so that a search
+    over learning rates or seeds compiles once."""
+    from kiso.runtime import compile_graph, target
+
+    key = (graph.specs, graph.inputs, graph.outputs, repr(target()), threads, *state.items(),
+           watched, *((node.op, node.inputs, node.outputs) for node in graph.nodes),
+           *((n, x.dtype, x.shape, x.tobytes()) for n, x in graph.constants.items()))
+    code = _codes.pop(key, None)
+    if code is None:
+        code = compile_graph(graph, threads, state=state, watched=watched)
+    if code.arena_bytes <= REUSED_BYTES:
+        _codes[key] = code  # at the end: used last
+        for old in list(_codes)[:-REUSED]:
+            _codes.pop(old, None)
+    return code
 
 
 def usable(state: State) -> State:

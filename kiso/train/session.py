@@ -112,7 +112,8 @@ def train(options: TrainOptions, callbacks: Sequence[Callback] = (), *,
     started = time.perf_counter()
     with _terminable(), thread_limit(options.threads) as threads:
         setup = build(options, splits=splits, model=model)
-        engine = _prepared(setup, threads)
+        engine = _engine(setup, threads)
+        _prepare(engine, setup, callbacks)
         position = Position(schedule=setup.schedule.start())
         store = _create_store(options, setup, engine.state()) if save else None
         return _run(setup, engine, position, store, callbacks, threads, started)
@@ -134,7 +135,7 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
         options = replace(options, threads=threads)
     with _terminable(), thread_limit(options.threads) as count:
         setup = build(options, splits=splits, model=model)
-        engine = _prepared(setup, count)
+        engine = _engine(setup, count)
         position = Position(schedule=setup.schedule.start())
         if store.path("last").is_file():  # else it was killed before its first step
             checkpoint = store.load("last")
@@ -151,18 +152,29 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
                 install(setup.step.model, store.load("best").state)
                 return RunResult(store.folder, metrics, list(position.history), setup.step.model,
                                  position.stopped, engine)
+        _prepare(engine, setup, callbacks)
         return _run(setup, engine, position, store, callbacks, count, started)
 
 
-def _prepared(setup: Setup, threads: int) -> Engine:
-    """The engine with the first state, ready for the first step. Errors: see Engine.prepare."""
+def _engine(setup: Setup, threads: int) -> Engine:
+    """The engine with the state before the first step."""
     engine = ENGINES[setup.options.engine](setup.step, threads)
     engine.load(initial_state(setup.step.model, setup.step.optimizer))
-    rows = np.zeros((1, setup.batch_size), np.int64)
-    engine.prepare(setup.splits.train, {
-        "rows": rows, "lr": np.zeros(1, np.float32), "key": make_key(0, 0)[None],
-        "epoch_key": make_key(0, 0)})
     return engine
+
+
+def _prepare(engine: Engine, setup: Setup, callbacks: Sequence[Callback]) -> None:
+    """Make the first step ready. Errors: see Engine.prepare."""
+    rows = np.zeros((1, setup.batch_size), np.int64)
+    try:
+        for callback in callbacks:
+            callback.prepare_start()
+        engine.prepare(setup.splits.train, {
+            "rows": rows, "lr": np.zeros(1, np.float32), "key": make_key(0, 0)[None],
+            "epoch_key": make_key(0, 0)})
+    finally:
+        for callback in callbacks:
+            callback.prepare_end()
 
 
 def _create_store(options: TrainOptions, setup: Setup, state: State) -> Store:

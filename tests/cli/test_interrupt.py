@@ -72,7 +72,7 @@ def weights(folder: Path) -> str:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("engine, model, count", [
-    pytest.param("eager", SLOW, 5, marks=pytest.mark.slow), ("compiled", SLOWER, 12)])
+    pytest.param("eager", SLOW, 5, marks=pytest.mark.slow), ("compiled", SLOWER, 8)])
 def test_interrupted_in_a_terminal(engine: str, model: str, count: int, tmp_path: Path) -> None:
     options = [*COMMAND, "--model", model, "--engine", engine, "--epochs", str(count),
                "--threads", "1"]
