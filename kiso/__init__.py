@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kiso.autograd import Tensor, grad, gradcheck, no_grad
     from kiso.compiler import trace
     from kiso.errors import KisoError
+    from kiso.function import compile
     from kiso.nn import manual_seed
     from kiso.train import evaluate, find_lr, fit, predict, resume
 
@@ -25,15 +26,17 @@ __version__ = "0.1.0"
 _MODULES = ("autograd", "compiler", "data", "errors", "models", "nn", "ops", "optim", "report",
             "train")
 _NAMES = {
-    "KisoError": "errors", "Tensor": "autograd", "evaluate": "train", "find_lr": "train",
-    "fit": "train", "grad": "autograd", "gradcheck": "autograd", "manual_seed": "nn",
-    "no_grad": "autograd", "predict": "train", "resume": "train", "trace": "compiler",
+    "KisoError": "errors", "Tensor": "autograd", "compile": "function", "evaluate": "train",
+    "find_lr": "train", "fit": "train", "grad": "autograd", "gradcheck": "autograd",
+    "manual_seed": "nn", "no_grad": "autograd", "predict": "train", "resume": "train",
+    "trace": "compiler",
 }
 
 __all__ = [
     "KisoError",
     "Tensor",
     "autograd",
+    "compile",
     "compiler",
     "data",
     "errors",

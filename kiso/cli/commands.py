@@ -148,7 +148,15 @@ def run_options() -> list[Option]:
                help=tr("Replace an earlier run in that folder.")),
         Option(name="seed", metavar="N", read=whole, default="0", panel=panel,
                help=tr("The same seed gives the same weights.")),
-        Option(name="engine", metavar="NAME", default="eager", panel=panel,
+        *engine_options(),
+    ]
+
+
+def engine_options() -> list[Option]:
+    """How a model is computed."""
+    panel = tr("Run")
+    return [
+        Option(name="engine", metavar="NAME", default="compiled", panel=panel,
                help=tr("How a step is computed: eager (line by line), traced (as one graph) or "
                        "compiled (as machine code).")),
         threads_option(panel),
@@ -198,8 +206,7 @@ def evaluate_command() -> Command:
     return Command("evaluate", tr("Measure how good a trained model is."),
                    ("kiso evaluate runs/digits", "kiso evaluate runs/photos more-photos/"),
                    (run_argument(), data, checkpoint_option(),
-                    *(o for o in data_options() if o.name in wanted),
-                    threads_option(tr("Run"))), run)
+                    *(o for o in data_options() if o.name in wanted), *engine_options()), run)
 
 
 def predict_command() -> Command:
@@ -219,7 +226,7 @@ def predict_command() -> Command:
          Option(name="csv", kind="flag", panel=panel, help=tr("Print comma-separated values.")),
          Option(name="out", short="-o", metavar="FILE", panel=panel,
                 help=tr("Write comma-separated values to this file.")),
-         threads_option(tr("Run"))), run)
+         *engine_options()), run)
 
 
 def report_command() -> Command:

@@ -45,15 +45,13 @@ from kiso.ops.im2col import (
     windows,
 )
 from kiso.ops.op import Array, Op, Shape, Value, shape_of
-from kiso.ops.parallel import each
 from kiso.ops.sample import Sample
 from kiso.ops.shape import reshape
 
 __all__ = ["Conv", "ConvInputGrad", "ConvWeightGrad", "conv1d", "conv2d", "conv3d"]
 
 # The columns of so many bytes are made at a time. Measured: columns that stay in the processor's
-# cache are worth more than larger matrix products, memory stays flat for large batches, and there
-# are pieces enough for several threads.
+# cache are worth more than larger matrix products, and memory stays flat for large batches.
 _BLOCK_BYTES = 2 << 20
 
 # (x, W, attributes): every setting is run forward and through both gradients.
@@ -166,12 +164,9 @@ class Conv(Windowed):
         w = windows(padded(x, self.padding), W.shape[2:], self.stride, self.dilation, y.shape[2:])
         filters = self.matrices(W)
 
-        def fill(block: slice) -> None:
+        for block in _blocks(w):
             part = filters @ self.columns(w[block])  # (G, O/G, n*L)
             y[block] = part.reshape(y.shape[1], -1, *y.shape[2:]).swapaxes(0, 1)
-
-        for _ in each(fill, _blocks(w)):
-            pass
         return y
 
     def backward(self, gy: Value, y: Value, x: Value, W: Value) -> tuple[Value, Value]:
@@ -204,13 +199,10 @@ class ConvInputGrad(Windowed):
         w = windows(gx, kernel, self.stride, self.dilation, gy.shape[2:])
         turned = self.matrices(W).swapaxes(1, 2)  # (G, C/G*K, O/G)
 
-        def fill(block: slice) -> None:
+        for block in _blocks(w):
             part = turned @ self.maps(gy[block])  # (G, C/G*K, n*L)
             columns = part.reshape(c, *kernel, -1, *gy.shape[2:])
             add_windows(w[block], np.moveaxis(columns, 1 + ndim, 0), kernel)
-
-        for _ in each(fill, _blocks(w)):
-            pass
         return np.ascontiguousarray(cropped(gx, self.padding))
 
     def backward(self, gy: Value, y: Value, x: Value, W: Value) -> tuple[Value, Value]:
@@ -235,12 +227,8 @@ class ConvWeightGrad(Windowed):
         w = windows(padded(x, self.padding), self.kernel, self.stride, self.dilation,
                     gy.shape[2:])
         total = self.matrices(gW)  # a view, (G, O/G, C/G*K)
-
-        def product(block: slice) -> Array:
-            return self.maps(gy[block]) @ self.columns(w[block]).swapaxes(1, 2)
-
-        for part in each(product, _blocks(w)):
-            total += part
+        for block in _blocks(w):
+            total += self.maps(gy[block]) @ self.columns(w[block]).swapaxes(1, 2)
         return gW
 
     def backward(self, gy: Value, y: Value, x: Value, g: Value) -> tuple[Value, Value]:

@@ -1,9 +1,9 @@
 """Training: the pure step, the loop around it, run folders, and whole runs.
 
-Read step.py first (all that happens between two batches), then loop.py (epochs, stopping, going
-on), store.py and checkpoint.py (what is written), setup.py (from options to a run), session.py
-(train, resume), inference.py (evaluate, predict). Stands on everything below; reports and
-commands stand on it.
+Read step.py first (all that happens between two batches), then engine.py (eager, traced or
+compiled), loop.py (epochs, stopping, going on), store.py and checkpoint.py (what is written),
+setup.py (from options to a run), session.py (train, resume), inference.py (evaluate, predict).
+Stands on everything below; reports and commands stand on it.
 """
 
 from kiso.train.callbacks import Callback, Context, EarlyStopping

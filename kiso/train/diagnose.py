@@ -11,6 +11,7 @@ import numpy as np
 from kiso import nn
 from kiso.errors import DivergedError
 from kiso.text import tr
+from kiso.train.engine import Found
 from kiso.train.setup import Setup
 from kiso.train.step import raw
 
@@ -36,9 +37,18 @@ def first_bad_layer(model: nn.Module, run: Callable[[], None]) -> str:
     return found[0] if found else ""
 
 
-def diverged(setup: Setup, state: dict[str, Any], batch: dict[str, Any], step: int,
-             loss: float) -> DivergedError:
-    """Repeat the step that went wrong, eagerly, and describe where it did."""
+def diverged(setup: Setup, state: dict[str, Any], batches: dict[str, Any], first: int,
+             found: Found) -> DivergedError:
+    """Repeat the step that went wrong, eagerly, and describe where it did.
+
+    state: from before that step. batches, found: of all steps of the call (see Engine.train), the
+    first of which had the number `first`.
+    """
+    k, train = found.done, setup.splits.train
+    rows = batches["rows"][k]
+    batch = {"x": train.x[rows], "y": train.y[rows], "rows": rows, "lr": batches["lr"][k],
+             "key": batches["key"][k], "epoch_key": batches["epoch_key"]}
+    step, loss = first + k, float(found.loss[k]) / len(rows)
     gradients: dict[str, Any] = {}
 
     def run() -> None:

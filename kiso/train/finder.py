@@ -5,7 +5,6 @@ The state of a step is a value, so the test throws its weights away and the mode
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from kiso import nn
 from kiso.errors import ConfigError, DivergedError
 from kiso.ops import make_key
 from kiso.text import tr
+from kiso.train.engine import ENGINES
 from kiso.train.fit import as_splits
 from kiso.train.options import TrainOptions
 from kiso.train.setup import build
-from kiso.train.step import Runner, initial_state
+from kiso.train.step import initial_state
 
 __all__ = ["LearningRates", "find_lr"]
 
@@ -67,21 +67,22 @@ def find_lr(model: nn.Module | str | None = None, data: Any = "digits", *, lowes
                           data=str(data) if named else "arrays")
     splits = None if named else as_splits(data, chosen)
     setup = build(chosen, splits=splits, model=model if isinstance(model, nn.Module) else None)
-    state = initial_state(setup.step.model, setup.step.optimizer)
-    run, train = Runner(setup.step.train, chosen.engine), setup.splits.train
+    engine = ENGINES[chosen.engine](setup.step, chosen.threads)
+    engine.load(initial_state(setup.step.model, setup.step.optimizer))
+    train = setup.splits.train
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
     for i, (epoch, rows) in zip(range(steps), _endless(len(train), setup.batch_size, chosen.seed),
                                 strict=False):
         lr = lowest * (highest / lowest) ** (i / (steps - 1))
-        batch = {"x": train.x[rows], "y": train.y[rows], "rows": rows,
-                 "lr": np.asarray(lr, np.float32), "key": make_key(chosen.seed, i),
+        batch = {"rows": rows[None], "lr": np.array([lr], np.float32),
+                 "key": make_key(chosen.seed, i)[None],
                  "epoch_key": make_key(chosen.seed, epoch)}
         with np.errstate(all="ignore"):
-            state, metrics = run(state, batch)
-        loss = float(metrics["loss"]) / len(rows)
-        if not math.isfinite(loss):
+            found = engine.train(train, batch)
+        loss = float(found.loss[0]) / len(rows)
+        if not found.done:
             if not losses:
                 raise DivergedError(tr("the loss of the very first step is {loss}: check the data "
                                        "for NaN and infinity, and the model's first weights.",

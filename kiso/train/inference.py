@@ -15,11 +15,12 @@ from kiso.data.places import locate
 from kiso.errors import CheckpointError, ConfigError, DataError, KisoError
 from kiso.text import tr
 from kiso.train.checkpoint import Checkpoint
+from kiso.train.engine import ENGINES, Engine
 from kiso.train.loop import judge
+from kiso.train.options import check_choice
 from kiso.train.results import test_metrics
 from kiso.train.session import check_fit, thread_limit
 from kiso.train.setup import load_data, options_from_config, step_from_record
-from kiso.train.step import Runner, State
 from kiso.train.store import Store
 
 __all__ = ["Prediction", "evaluate", "predict"]
@@ -37,8 +38,9 @@ class Prediction:
     notes: tuple[str, ...] = ()  # what was filled in or not understood in this file or row
 
 
-def _inference(folder: str | Path, which: str) -> tuple[Store, Checkpoint, Runner, State, Any]:
-    """Everything to use a run's model: its checkpoint, evaluation step, state and encoder."""
+def _inference(folder: str | Path, which: str, engine: str
+               ) -> tuple[Store, Checkpoint, Engine, Any]:
+    """Everything to use a run's model: its checkpoint, an engine with its state, the encoder."""
     store = Store.open(Path(folder))
     if which not in ("best", "last"):
         raise ConfigError(tr("--checkpoint is {value!r}; expected best or last.", value=which))
@@ -51,14 +53,16 @@ def _inference(folder: str | Path, which: str) -> tuple[Store, Checkpoint, Runne
     expected = {"params": dict(step.model.named_parameters()),
                 "buffers": dict(step.model.named_buffers())}
     check_fit(store.path(which), checkpoint, expected)
-    return store, checkpoint, Runner(step.evaluate, "eager"), checkpoint.state, encoder
+    runner = ENGINES[check_choice(tr("engine"), engine, ENGINES)](step)
+    runner.load(checkpoint.state)
+    return store, checkpoint, runner, encoder
 
 
 def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "best",
              data_dir: str | None = None, on_broken: str = "skip",
-             threads: int | None = None) -> dict[str, Any]:
+             engine: str = "compiled", threads: int | None = None) -> dict[str, Any]:
     """Judge a run's model on its test split, or on all samples of other data of the same kind."""
-    store, saved, runner, state, encoder = _inference(folder, checkpoint)
+    store, saved, runner, encoder = _inference(folder, checkpoint, engine)
     options = options_from_config(store.load_config())
     if data is not None:
         _same_form(data, data_dir, encoder)
@@ -71,8 +75,8 @@ def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "
         options = replace(options, size=(height, width), grey=record["input_shape"][0] == 1)
     splits = load_data(options)
     part = splits.test if data is None else _same_task(splits, record, encoder)
-    with thread_limit(threads):
-        result = judge(runner, state, part)
+    with thread_limit(threads) as runner.threads:
+        result = judge(runner, part)
     problems = [] if data is None else [list(problem) for problem in splits.problems]
     return {"data": options.data, "split": "test" if data is None else "all", "samples": len(part),
             "problems": problems, **test_metrics(part, result, "")}
@@ -124,9 +128,9 @@ def _same_task(splits: Splits, record: dict[str, Any], encoder: Any) -> Dataset:
 
 
 def predict(folder: str | Path, files: Sequence[str | Path], *, checkpoint: str = "best",
-            threads: int | None = None) -> list[Prediction]:
+            engine: str = "compiled", threads: int | None = None) -> list[Prediction]:
     """Answers for new files: pictures, folders of pictures, or CSV files (one answer a row)."""
-    _, saved, runner, state, encoder = _inference(folder, checkpoint)
+    _, saved, runner, encoder = _inference(folder, checkpoint, engine)
     if encoder is None:
         raise ConfigError(tr("this run was trained on arrays that have no file form; use the model "
                              "in Python instead."))
@@ -138,24 +142,21 @@ def predict(folder: str | Path, files: Sequence[str | Path], *, checkpoint: str 
             answers.append(Prediction(str(file), problem=str(error)))
             continue
         if len(encoded.x):
-            with thread_limit(threads):
-                answers += _answers(runner, state, saved.record, encoded)
+            with thread_limit(threads) as runner.threads:
+                output = runner.evaluate(encoded.x)["output"]
+            answers += _answers(output, saved.record, encoded)
         known = set(encoded.names)
         answers += [Prediction(name, problem=reason) for name, reason in encoded.problems
                     if name not in known]
     return answers
 
 
-def _answers(runner: Runner, state: State, record: dict[str, Any],
-             encoded: Any) -> list[Prediction]:
-    outputs = [runner(state, {"x": encoded.x[start:start + 256]})["output"]
-               for start in range(0, len(encoded.x), 256)]
+def _answers(output: np.ndarray, record: dict[str, Any], encoded: Any) -> list[Prediction]:
     remarks: dict[str, list[str]] = {}
     for name, remark in encoded.problems:
         remarks.setdefault(name, []).append(remark)
     answers: list[Prediction] = []
-    joined: Any = np.concatenate(outputs)
-    for name, row in zip(encoded.names, joined, strict=True):
+    for name, row in zip(encoded.names, output, strict=True):
         notes = tuple(remarks.get(name, ()))
         if record["task"] == "classification":
             shares = dict(zip(record["classes"], map(float, row), strict=True))

@@ -1,14 +1,15 @@
 """The loop over epochs and batches, with everything needed to stop at any moment and go on.
 
-Where a run stands is one immutable `Position`: the step's state and all counters. It is replaced as
-a whole after each step, so an interrupt never sees half of one, and what a checkpoint holds is
-exactly a position. Batches, learning rate and random numbers are functions of the position alone;
-that is why a resumed run repeats the uninterrupted one bit for bit.
+Where a run stands is the state of its engine and one immutable `Position` with all counters. Both
+change together after each call of the engine, behind a shield that interrupts wait for, and
+together they are what a checkpoint holds. Batches, learning rate and random numbers are functions
+of the position alone; that is why a resumed run repeats the uninterrupted one bit for bit, however
+many steps a call takes.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,23 +21,22 @@ from kiso import data
 from kiso.data import Dataset
 from kiso.ops import make_key
 from kiso.train.callbacks import Callback, Context
-from kiso.train.checkpoint import Checkpoint
 from kiso.train.diagnose import diverged
+from kiso.train.engine import Engine, Found
 from kiso.train.setup import Setup
-from kiso.train.step import Runner, State
+from kiso.train.shield import Shield
+from kiso.train.step import State
 from kiso.train.store import Store
 
 __all__ = ["Loop", "Position", "judge"]
 
-EVALUATION_BATCH = 256
 SAVE_SECONDS = 60.0  # within long epochs
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands."""
+    """Where a run stands, but for the state of its engine."""
 
-    state: State
     epoch: int = 0  # finished epochs
     step: int = 0  # finished steps
     step_in_epoch: int = 0
@@ -53,46 +53,48 @@ class Position:
     stopped: str = ""
 
     def record(self) -> dict[str, Any]:
-        """All but the arrays, JSON-able."""
-        names = [name for name in self.__dataclass_fields__ if name != "state"]
-        return {name: getattr(self, name) for name in names}
+        """For a checkpoint, JSON-able."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> Position:
+    def from_record(cls, record: dict[str, Any]) -> Position:
         """The position that a checkpoint holds."""
-        record = dict(checkpoint.record["position"])
-        record["history"] = tuple(record["history"])
-        return cls(state=checkpoint.state, **record)
+        known = dict(record)
+        known["history"] = tuple(record["history"])
+        return cls(**known)
 
 
-def judge(runner: Runner, state: State, part: Dataset) -> dict[str, Any]:
+def judge(engine: Engine, part: Dataset) -> dict[str, Any]:
     """Evaluate a data set: mean loss and score, and the output and loss of each sample."""
-    outputs: list[np.ndarray] = []
-    losses: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
-    for rows in data.batches(len(part), EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
-        result = runner(state, {"x": part.x[rows], "y": part.y[rows]})
-        outputs.append(result["output"])
-        losses.append(result["loss"])
-        scores.append(result["score"])
-    loss = np.concatenate(losses)
-    return {"loss": float(loss.mean(dtype=np.float64)), "losses": loss,
-            "score": float(np.concatenate(scores).mean(dtype=np.float64)),
-            "output": np.concatenate(outputs)}
+    found = engine.evaluate(part.x, part.y)
+    return {"loss": float(found["loss"].mean(dtype=np.float64)), "losses": found["loss"],
+            "score": float(found["score"].mean(dtype=np.float64)), "output": found["output"]}
+
+
+def _after(at: Position, found: Found, size: int, seconds: float) -> Position:
+    """The position after some steps. Sums grow step by step, so that their bits do not depend on
+    how many steps a call takes."""
+    loss, score = at.loss_sum, at.score_sum
+    for a, b in zip(found.loss[:found.done].tolist(), found.score.tolist(), strict=False):
+        loss, score = loss + a, score + b
+    norm = float(found.gradient_norm[found.done - 1]) if found.done else at.gradient_norm
+    return replace(
+        at, step=at.step + found.done, step_in_epoch=at.step_in_epoch + found.done, loss_sum=loss,
+        score_sum=score, samples=at.samples + found.done * size, gradient_norm=norm,
+        epoch_seconds=at.epoch_seconds + seconds, train_seconds=at.train_seconds + seconds)
 
 
 class Loop:
     """Trains one setup from a position on; see `run`."""
 
-    def __init__(self, setup: Setup, position: Position, store: Store | None,
+    def __init__(self, setup: Setup, engine: Engine, position: Position, store: Store | None,
                  callbacks: Sequence[Callback] = (), started: float | None = None):
         self.setup = setup
+        self.engine = engine
         self.position = position
         self.store = store
         self.callbacks = list(callbacks)
-        engine = setup.options.engine
-        self.train_step = Runner(setup.step.train, engine, setup.options.threads)
-        self.evaluate = Runner(setup.step.evaluate, engine, setup.options.threads)
+        self.single = any(type(c).step is not Callback.step and c.every_step for c in callbacks)
         self.best_state: State | None = None  # of the best epoch, if it was in this process
         self.saved_at = time.monotonic()
         self.started = time.perf_counter() if started is None else started
@@ -101,7 +103,7 @@ class Loop:
 
     def _context(self) -> Context:
         setup, at = self.setup, self.position
-        counts = sum(int(p.size) for p in at.state["params"].values())
+        counts = sum(int(p.size) for p in setup.step.model.parameters())
         folder = self.store.folder if self.store else None
         return Context(setup.epochs, setup.steps_per_epoch, len(setup.splits.train),
                        setup.step.task, folder, counts, setup, epoch=at.epoch, step=at.step,
@@ -138,8 +140,8 @@ class Loop:
                                epoch=epoch)
         self._refresh()
         self._tell("epoch_start")
-        for rows in batches[self.position.step_in_epoch:]:
-            self._step(rows, epoch)
+        while self.position.step_in_epoch < len(batches):
+            self._advance(batches[self.position.step_in_epoch:], epoch)
             self._refresh()
             self._tell("step")
             if self.context.stop:
@@ -148,30 +150,28 @@ class Loop:
                 self._save()
         self._finish_epoch()
 
-    def _step(self, rows: np.ndarray, epoch: int) -> None:
-        setup, at, train = self.setup, self.position, self.setup.splits.train
-        started = time.perf_counter()
+    def _advance(self, batches: list[np.ndarray], epoch: int) -> None:
+        """As many steps as the engine takes in one call; all their batches are of one size."""
+        setup, at, engine = self.setup, self.position, self.engine
+        started, compiled = time.perf_counter(), engine.seconds_compile
+        size = len(batches[0])
+        alike = sum(1 for _ in itertools.takewhile(lambda rows: len(rows) == size, batches))
+        count = 1 if self.single else engine.count(alike, size)
+        steps = range(at.step, at.step + count)
         batch = {
-            "x": train.x[rows],
-            "y": train.y[rows],
-            "rows": rows,
-            "lr": self._lr(at.step),
-            "key": make_key(setup.options.seed, at.step),
+            "rows": np.stack(batches[:count]),
+            "lr": np.stack([self._lr(step) for step in steps]),
+            "key": np.stack([make_key(setup.options.seed, step) for step in steps]),
             "epoch_key": make_key(setup.options.seed, epoch),
         }
-        self.context.lr = float(batch["lr"])
-        compiled = self.train_step.seconds_compile
-        state, metrics = self.train_step(at.state, batch)
-        compiled = self.train_step.seconds_compile - compiled
-        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise diverged(setup, at.state, batch, at.step, loss / len(rows))
-        seconds = time.perf_counter() - started - compiled
-        self.position = replace(
-            at, state=state, step=at.step + 1, step_in_epoch=at.step_in_epoch + 1,
-            loss_sum=at.loss_sum + loss, score_sum=at.score_sum + float(metrics["score"]),
-            samples=at.samples + len(rows), gradient_norm=norm,
-            epoch_seconds=at.epoch_seconds + seconds, train_seconds=at.train_seconds + seconds)
+        with Shield() as shield:
+            found = engine.train(setup.splits.train, batch, shield)
+            seconds = time.perf_counter() - started - (engine.seconds_compile - compiled)
+            self.position = _after(at, found, size, seconds)
+        if found.done:
+            self.context.lr = float(batch["lr"][found.done - 1])
+        if found.done < count:
+            raise diverged(setup, engine.state(), batch, at.step, found)
 
     def _lr(self, step: int) -> np.ndarray:
         return np.asarray(self.setup.lr_at(step, self.position.schedule), np.float32)
@@ -187,7 +187,7 @@ class Loop:
             "images_per_second": at.samples / max(at.epoch_seconds, 1e-9),
         }
         if len(setup.splits.val):
-            result = judge(self.evaluate, at.state, setup.splits.val)
+            result = judge(self.engine, setup.splits.val)
             row |= {"val_loss": result["loss"], f"val_{setup.score_name}": result["score"]}
             if setup.step.task == "regression":
                 row["val_r2"] = setup.r2(setup.splits.val, result["output"])
@@ -206,25 +206,20 @@ class Loop:
             schedule=setup.advance(at.schedule, row))
         # The best file first: if the process dies in between, the last one still leads to it again.
         if best["epoch"] == row["epoch"] and self.store:
-            self.store.save_best(finished, setup)
+            self.store.save_best(self.engine.state(), finished, setup)
         self.position = finished
         if best["epoch"] == row["epoch"]:
-            self.best_state = at.state
+            self.best_state = self.engine.state()
         self._save()
 
     def elapsed(self) -> float:
         """Seconds of the run up to now, over all its sessions."""
         return self.earlier + time.perf_counter() - self.started
 
-    @property
-    def seconds_compile(self) -> float:
-        """Seconds that this session spent on tracing and compiling."""
-        return self.train_step.seconds_compile + self.evaluate.seconds_compile
-
     def _save(self) -> None:
         self.position = replace(self.position, total_seconds=self.elapsed())
         if self.store:
-            self.store.save_last(self.position, self.setup)
+            self.store.save_last(self.engine.state(), self.position, self.setup)
         self.saved_at = time.monotonic()
 
     def _refresh(self) -> None:

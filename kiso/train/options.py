@@ -13,9 +13,8 @@ import numpy as np
 from kiso.errors import ConfigError
 from kiso.text import tr
 
-__all__ = ["ENGINES", "LOSSES", "TrainOptions", "check_choice"]
+__all__ = ["LOSSES", "TrainOptions", "check_choice"]
 
-ENGINES = ("eager", "traced", "compiled")
 LOSSES = {
     "classification": ("cross_entropy",),
     "regression": ("mse", "l1", "huber"),
@@ -83,7 +82,7 @@ class TrainOptions:
     loss: str | None = None
     label_smoothing: float = 0.0
     seed: int = 0
-    engine: str = "eager"
+    engine: str = "compiled"
     threads: int | None = None
     out: str | None = None
     overwrite: bool = False
@@ -95,7 +94,7 @@ class TrainOptions:
                 object.__setattr__(self, field.name, value.item())
         self._check_counts()
         self._check_numbers()
-        check_choice(tr("engine"), self.engine, ENGINES)
+        check_choice(tr("engine"), self.engine, ("eager", "traced", "compiled"))
         check_choice("--fit", self.fit, ("crop", "pad", "stretch"))
         check_choice("--on-broken", self.on_broken, ("skip", "fail"))
         if self.task is not None:

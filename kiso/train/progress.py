@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "duration", "score_text"]
 
 REFRESH_SECONDS = 0.1  # of the live line; drawn by the loop itself, no thread beside the training
+
+PREPARE_SECONDS = 1.0  # longer than that is explained
 
 
 def duration(seconds: float) -> str:
@@ -90,6 +93,8 @@ class Progress(Callback):
     an exception in between calls it (or uses `with Progress() as p:`) before printing anything.
     """
 
+    every_step = False
+
     def __init__(self, console: Console | None = None, *, quiet: bool = False,
                  unit: str | None = None, every: float = 30.0,
                  clock: Callable[[], float] = time.monotonic):
@@ -101,6 +106,7 @@ class Progress(Callback):
         self._bar: Bar | None = None
         self._finalizer: Any = None
         self._headed = False
+        self._waiting: threading.Timer | None = None
         self._told_at = 0.0  # when the last line was written or drawn
 
     def __enter__(self) -> Progress:
@@ -117,11 +123,23 @@ class Progress(Callback):
 
     # ------------------------------------------------------------------------------- hooks
 
+    def prepare_start(self) -> None:
+        if self.quiet:
+            return
+        self._console()
+        self._waiting = threading.Timer(PREPARE_SECONDS, self._line, [tr(
+            "Compiling the step for this model and batch size; later runs find it in the cache.")])
+        self._waiting.daemon = True
+        self._waiting.start()
+
+    def prepare_end(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
     def fit_start(self, context: Context) -> None:
         if self.quiet:
             return
-        if self.console is None:
-            self.console = _default_console()
+        self._console()
         if context.epoch:
             self._line(tr("Continuing after epoch {epoch} of {epochs}", epoch=context.epoch,
                           epochs=context.epochs))
@@ -165,6 +183,10 @@ class Progress(Callback):
         if not self.quiet and context.stop:
             self._line(tr("Stopped after epoch {epoch}: {reason}", epoch=context.epoch,
                           reason=context.stop))
+
+    def _console(self) -> None:
+        if self.console is None:
+            self.console = _default_console()
 
     # ------------------------------------------------------------------------------- words
 

@@ -77,7 +77,7 @@ def final_metrics(setup: Setup, at: Position, results: dict[str, dict[str, Any]]
         "seconds_total": seconds_total, "seconds_train": at.train_seconds,
         "seconds_compile": seconds_compile,
         "images_per_second": seen / max(at.train_seconds, 1e-9),
-        "parameters": sum(int(p.size) for p in at.state["params"].values()),
+        "parameters": sum(int(p.size) for p in setup.step.model.parameters()),
         "peak_memory_bytes": peak_memory_bytes(), "weights_sha256": sha256,
         "seed": setup.options.seed, "engine": setup.options.engine, "threads": threads,
         "stopped": at.stopped, "samples": setup.splits.counts(),

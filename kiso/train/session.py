@@ -17,11 +17,12 @@ import numpy.typing as npt
 from kiso import config, nn
 from kiso.data import Splits
 from kiso.errors import CheckpointError
-from kiso.ops import parallel
+from kiso.ops import make_key
 from kiso.text import tr
 from kiso.train.callbacks import Callback, EarlyStopping
 from kiso.train.checkpoint import Checkpoint, weights_sha256
-from kiso.train.loop import EVALUATION_BATCH, Loop, Position, judge
+from kiso.train.engine import ENGINES, Engine
+from kiso.train.loop import Loop, Position, judge
 from kiso.train.options import TrainOptions
 from kiso.train.results import final_metrics, prediction_arrays
 from kiso.train.setup import (
@@ -30,7 +31,7 @@ from kiso.train.setup import (
     options_from_config,
     run_name,
 )
-from kiso.train.step import State, Step, initial_state
+from kiso.train.step import State, initial_state
 from kiso.train.store import Store, new_folder
 
 __all__ = ["RunResult", "check_fit", "resume", "thread_limit", "train"]
@@ -45,7 +46,7 @@ class RunResult:
     history: list[dict[str, Any]]
     model: nn.Module  # with the weights of the best epoch, in inference mode
     stopped: str = ""
-    step: Step | None = None
+    engine: Engine | None = None
 
     def __repr__(self) -> str:
         wanted = ("test_accuracy", "test_mae", "test_r2", "test_loss", "best_epoch", "epochs")
@@ -63,21 +64,23 @@ class RunResult:
         They are scaled as the training samples were. (N, K): probabilities of the classes, or
         values in the units of the targets.
         """
-        assert self.step is not None
+        assert self.engine is not None
         state = {"params": {n: p.data for n, p in self.model.named_parameters()},
                  "buffers": {n: b.data for n, b in self.model.named_buffers()}}
-        rows = np.asarray(x)
-        return np.concatenate([self.step.evaluate(state, {"x": rows[at:at + EVALUATION_BATCH]})
-                               ["output"] for at in range(0, max(len(rows), 1), EVALUATION_BATCH)])
+        with self.engine.lock:
+            self.engine.load(state)
+            return self.engine.evaluate(np.asarray(x))["output"]
 
 
 @contextmanager
 def thread_limit(threads: int | None) -> Generator[int]:
-    """Compute with this many threads inside: those of the ops, not of the matrix library."""
+    """How many threads compiled code is to use. NumPy's matrix library gets one inside: its threads
+    wait for each other in a busy loop, and beside others who compute that costs far more than it
+    gains."""
     from threadpoolctl import threadpool_limits
 
     count = threads or config.num_threads()
-    with threadpool_limits(limits=1), parallel.threads(count):
+    with threadpool_limits(limits=1):
         yield count
 
 
@@ -109,10 +112,11 @@ def train(options: TrainOptions, callbacks: Sequence[Callback] = (), *,
     started = time.perf_counter()
     with _terminable(), thread_limit(options.threads) as threads:
         setup = build(options, splits=splits, model=model)
-        position = Position(initial_state(setup.step.model, setup.step.optimizer),
-                            schedule=setup.schedule.start())
-        store = _create_store(options, setup, position) if save else None
-        return _run(setup, position, store, callbacks, threads, started)
+        engine = _engine(setup, threads)
+        _prepare(engine, setup, callbacks)
+        position = Position(schedule=setup.schedule.start())
+        store = _create_store(options, setup, engine.state()) if save else None
+        return _run(setup, engine, position, store, callbacks, threads, started)
 
 
 def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: int | None = None,
@@ -131,54 +135,79 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
         options = replace(options, threads=threads)
     with _terminable(), thread_limit(options.threads) as count:
         setup = build(options, splits=splits, model=model)
-        position = Position(initial_state(setup.step.model, setup.step.optimizer),
-                            schedule=setup.schedule.start())
+        engine = _engine(setup, count)
+        position = Position(schedule=setup.schedule.start())
         if store.path("last").is_file():  # else it was killed before its first step
             checkpoint = store.load("last")
-            check_fit(store.path("last"), checkpoint, position.state)
-            check_slots(store.path("last"), checkpoint, position.state)
+            check_fit(store.path("last"), checkpoint, engine.state())
+            check_slots(store.path("last"), checkpoint, engine.state())
             if checkpoint.record.get("data") != setup.fingerprint:
                 raise CheckpointError(tr("the training samples are not those that {folder} began "
                                          "with; resume with the same data, or train anew.",
                                          folder=folder))
-            position = Position.from_checkpoint(checkpoint)
+            engine.load(checkpoint.state)
+            position = Position.from_record(checkpoint.record["position"])
             metrics = store.load_metrics()
             if metrics is not None and (position.stopped or position.epoch >= setup.epochs):
                 install(setup.step.model, store.load("best").state)
                 return RunResult(store.folder, metrics, list(position.history), setup.step.model,
-                                 position.stopped, setup.step)
-        return _run(setup, position, store, callbacks, count, started)
+                                 position.stopped, engine)
+        _prepare(engine, setup, callbacks)
+        return _run(setup, engine, position, store, callbacks, count, started)
 
 
-def _create_store(options: TrainOptions, setup: Setup, position: Position) -> Store:
+def _engine(setup: Setup, threads: int) -> Engine:
+    """The engine with the state before the first step."""
+    engine = ENGINES[setup.options.engine](setup.step, threads)
+    engine.load(initial_state(setup.step.model, setup.step.optimizer))
+    return engine
+
+
+def _prepare(engine: Engine, setup: Setup, callbacks: Sequence[Callback]) -> None:
+    """Make the first step ready. Errors: see Engine.prepare."""
+    rows = np.zeros((1, setup.batch_size), np.int64)
+    try:
+        for callback in callbacks:
+            callback.prepare_start()
+        engine.prepare(setup.splits.train, {
+            "rows": rows, "lr": np.zeros(1, np.float32), "key": make_key(0, 0)[None],
+            "epoch_key": make_key(0, 0)})
+    finally:
+        for callback in callbacks:
+            callback.prepare_end()
+
+
+def _create_store(options: TrainOptions, setup: Setup, state: State) -> Store:
     folder = Path(options.out) if options.out else new_folder(Path("runs"), run_name(options))
-    numbers = sum(v.nbytes for v in position.state["params"].values())
-    slots = sum(v.nbytes for s in position.state["slots"].values() for v in s.values())
+    numbers = sum(v.nbytes for v in state["params"].values())
+    slots = sum(v.nbytes for s in state["slots"].values() for v in s.values())
     store = Store.create(folder, options.overwrite, 3 * (numbers + slots) + 5_000_000)
     store.save_config(setup.config())
     return store
 
 
-def _run(setup: Setup, position: Position, store: Store | None, callbacks: Sequence[Callback],
-         threads: int, started: float) -> RunResult:
+def _run(setup: Setup, engine: Engine, position: Position, store: Store | None,
+         callbacks: Sequence[Callback], threads: int, started: float) -> RunResult:
     hooks = list(callbacks)
     if setup.options.patience is not None:
         hooks.insert(0, EarlyStopping(setup.options.patience))
-    loop = Loop(setup, position, store, hooks, started)
+    loop = Loop(setup, engine, position, store, hooks, started)
     stopped = loop.run()
     at = loop.position
     folder = store.folder if store else None
     if stopped == "interrupted":
-        install(setup.step.model, at.state)
-        return RunResult(folder, {}, list(at.history), setup.step.model, stopped, setup.step)
+        install(setup.step.model, engine.state())
+        return RunResult(folder, {}, list(at.history), setup.step.model, stopped, engine)
     state = loop.best_state
     if state is None:
-        state = store.load("best").state if store and store.path("best").is_file() else at.state
+        state = store.load("best").state if store and store.path("best").is_file() \
+            else engine.state()
     install(setup.step.model, state)
-    results = {name: judge(loop.evaluate, state, part)
+    engine.load(state)
+    results = {name: judge(engine, part)
                for name, part in setup.splits.parts().items() if name != "train" and len(part)}
     metrics = final_metrics(setup, at, results, weights_sha256(state), threads, loop.elapsed(),
-                            loop.seconds_compile)
+                            engine.seconds_compile)
     if store:
         if "test" in results:
             store.save_predictions(prediction_arrays(setup.splits.test, results["test"]))
@@ -186,7 +215,7 @@ def _run(setup: Setup, position: Position, store: Store | None, callbacks: Seque
     loop.context.stop = stopped
     for callback in hooks:
         callback.fit_end(loop.context, metrics)
-    return RunResult(folder, metrics, list(at.history), setup.step.model, stopped, setup.step)
+    return RunResult(folder, metrics, list(at.history), setup.step.model, stopped, engine)
 
 
 def install(model: nn.Module, state: State) -> None:

@@ -171,7 +171,7 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
         raise ConfigError(tr("--augment changes pictures, but the data are a table; leave it out."))
     if automatic and options.augment is None:
         augment = default_augment(train)
-    batch_size = options.batch_size or min(64, len(train))
+    batch_size = options.batch_size or default_batch_size(len(train))
     if batch_size > len(train):
         raise ConfigError(tr("the batch size {size} is larger than the {n} training samples; use "
                              "--batch-size {n} or less.", size=batch_size, n=len(train)))
@@ -258,6 +258,13 @@ def loss_of(options: TrainOptions, task: str) -> str:
         raise ConfigError(tr("the loss {loss} does not fit {task}; use {choices}.",
                              loss=options.loss, task=task, choices=", ".join(LOSSES[task])))
     return options.loss
+
+
+def default_batch_size(samples: int) -> int:
+    """About 64, so that all batches of an epoch are of one size if possible: a smaller last one
+    would be compiled for itself."""
+    divisors = [size for size in range(48, 81) if samples % size == 0]
+    return min(divisors or [64], key=lambda size: abs(size - 64)) if samples > 64 else samples
 
 
 def default_epochs(samples: int, kind: str) -> int:

@@ -14,9 +14,7 @@ as one graph.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,11 +22,10 @@ import numpy as np
 
 from kiso import nn, ops
 from kiso.autograd import Tensor, no_grad, value_and_grad
-from kiso.compiler import flatten_tree, optimise, trace, unflatten_tree
 from kiso.data import Augment, Normalizer
 from kiso.optim import Optimizer, global_norm
 
-__all__ = ["Runner", "State", "Step", "initial_state"]
+__all__ = ["State", "Step", "initial_state"]
 
 State = dict[str, Any]
 Batch = dict[str, Any]
@@ -122,6 +119,12 @@ class Step:
         return {"params": {**state["params"], **params}, "buffers": buffers,
                 "slots": {**state["slots"], **slots}, "t": t}, metrics
 
+    def train_rows(self, state: State, x: Any, y: Any, batch: Batch
+                   ) -> tuple[State, dict[str, Any]]:
+        """`train` on some rows of a data set x, y: the batch is gathered within the step."""
+        rows = batch["rows"]
+        return self.train(state, {"x": ops.take(x, rows), "y": ops.take(y, rows), **batch})
+
     def evaluate(self, state: State, batch: Batch) -> dict[str, Any]:
         """Inference: loss and score of each sample, and probabilities or predictions (N, K)."""
         with no_grad():
@@ -135,44 +138,3 @@ class Step:
                 result["loss"] = raw(self.losses(output, batch["y"]))
                 result["score"] = raw(self.scores(output, batch["y"]))
             return result
-
-
-class Runner:
-    """Runs a step function with an engine, see ENGINES in options.py.
-
-        eager     line by line in NumPy
-        traced    as a graph, recorded once for each combination of input shapes; the same bits
-        compiled  that graph as machine code on `threads` threads; the same numbers to rounding
-    """
-
-    def __init__(self, f: Callable[..., Any], engine: str, threads: int | None = None):
-        self.f = f
-        self.engine = engine
-        self.threads = threads
-        self.graphs: dict[Any, Callable[..., Any]] = {}
-        self.seconds_compile = 0.0
-
-    def __call__(self, *args: Any) -> Any:
-        """Run the function on arrays."""
-        if self.engine == "eager":
-            return self.f(*args)
-        leaves, _ = flatten_tree(args)
-        key = tuple((v.shape, v.dtype.str) for v in leaves)
-        if key not in self.graphs:
-            started = time.perf_counter()
-            self.graphs[key] = self._prepare(args)
-            self.seconds_compile += time.perf_counter() - started
-        return self.graphs[key](*args)
-
-    def _prepare(self, args: tuple[Any, ...]) -> Callable[..., Any]:
-        traced = trace(self.f, *args)
-        if self.engine == "traced":
-            return replace(traced, graph=optimise(traced.graph, exact=True))
-        from kiso.runtime import compile_graph
-
-        code = compile_graph(traced.graph, self.threads)
-
-        def call(*args: Any) -> Any:
-            leaves, _ = flatten_tree(args)
-            return unflatten_tree(traced.results, code(*leaves))
-        return call

@@ -20,6 +20,7 @@ from kiso.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 if TYPE_CHECKING:
     from kiso.train.loop import Position
     from kiso.train.setup import Setup
+    from kiso.train.step import State
 
 __all__ = ["Store", "new_folder"]
 
@@ -117,14 +118,14 @@ class Store:
             raise CheckpointError(tr("{path} cannot be read: {reason}.", path=path,
                                      reason=error)) from error
 
-    def save_last(self, position: Position, setup: Setup) -> None:
+    def save_last(self, state: State, position: Position, setup: Setup) -> None:
         """checkpoint-last.safetensors, then history.csv to match."""
-        self._save("last", position, setup)
+        self._save("last", state, position, setup)
         self._save_history(position)
 
-    def save_best(self, position: Position, setup: Setup) -> None:
+    def save_best(self, state: State, position: Position, setup: Setup) -> None:
         """checkpoint-best.safetensors."""
-        self._save("best", position, setup)
+        self._save("best", state, position, setup)
 
     def load(self, which: str) -> Checkpoint:
         """The checkpoint "last" or "best"."""
@@ -154,9 +155,9 @@ class Store:
         np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
         write_atomic(self.folder / "predictions.npz", buffer.getvalue())
 
-    def _save(self, which: str, position: Position, setup: Setup) -> None:
+    def _save(self, which: str, state: State, position: Position, setup: Setup) -> None:
         record = {"position": position.record(), **setup.record()}
-        save_checkpoint(self.path(which), position.state, record)
+        save_checkpoint(self.path(which), state, record)
 
     def _save_history(self, position: Position) -> None:
         names = list(dict.fromkeys(name for row in position.history for name in row))

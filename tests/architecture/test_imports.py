@@ -30,11 +30,12 @@ ALLOWED: dict[str, set[str]] = {
     "nn": MATHS | {"autograd"},
     "optim": MATHS | {"autograd"},
     "models": MATHS | {"autograd", "nn", "optim"},
+    "function": MATHS | {"autograd", "compiler", "nn", "runtime"},
     "train": ALL,
     "report": ALL | {"train"},
     "cli": ALL | {"train", "report", "kiso"},
     "__main__": {"cli"},
-    "kiso": ALL | {"train", "report", "cli"},
+    "kiso": ALL | {"train", "report", "cli", "function"},
 }
 
 # What the textbook half may use from outside. The rest may use every declared dependency.

@@ -29,14 +29,20 @@ class Done:
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all tests: the same small nets are trained again and again."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def kiso(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def kiso(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
          capsys: pytest.CaptureFixture[str]) -> Kiso:
     """Run `kiso WORDS...` in tmp_path, without the user's settings, 80 columns wide."""
     monkeypatch.chdir(tmp_path)
     for name in ("KISO_DATA", "KISO_LANG", "KISO_DEBUG", "KISO_NUM_THREADS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KISO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KISO_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words: str | Path) -> Done:

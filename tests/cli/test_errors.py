@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,10 +152,10 @@ def test_a_disk_that_fills_up_during_a_run(kiso: Kiso, desk: Path, language: str
 
     save = Store.save_last
 
-    def full(self: Store, position: Any, setup: Any) -> None:
+    def full(self: Store, state: Any, position: Any, setup: Any) -> None:
         if position.epoch == 2:
             raise OutputError("cannot write it: the disk is full.")
-        save(self, position, setup)
+        save(self, state, position, setup)
 
     words = ("train", "--model", MLP, "--epochs", "3", "--lang", language, "--out")
     with monkeypatch.context() as patch:
@@ -246,3 +247,19 @@ def test_a_reader_that_leaves_is_no_error(words: list[str]) -> None:
         process.stdout.close()  # long before the first line
         assert process.stderr.read() == ""
         assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize("language, what", [
+    ("en", r"batch 1200 needs .* Use --batch-size (\d+) or less"),
+    ("ja", r"バッチ 1200 .*--batch-size を (\d+) 以下")])
+def test_a_batch_that_does_not_fit_in_memory(kiso: Kiso, tmp_path: Path, language: str, what: str,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before anything is written, with a number that does fit."""
+    monkeypatch.setattr("kiso.runtime.limits.available_memory", lambda: 1_500_000)
+    words = ("train", "--model", "linear128 relu linear10", "--lang", language, "--epochs", "1",
+             "--out", "r", "--batch-size")
+    done = kiso(*words, "1200")
+    found = re.search(what, " ".join(done.err.split()))
+    assert done.code == 2 and found, done.err
+    assert not (tmp_path / "r").exists()
+    assert kiso(*words, found[1]).code == 0

@@ -196,6 +196,7 @@ def test_resume(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "step", interrupt)
+        patch.setattr(Progress, "every_step", True)
         stopped = kiso("train", *QUICK, "--out", "a b")
         again = kiso("train", *QUICK, "--out", "c", "--json")
     assert stopped.code == again.code == 130

@@ -10,9 +10,10 @@ import pytest
 
 from kiso import optim
 from kiso.compiler import flatten_tree
+from kiso.errors import ConfigError
 from kiso.train import Callback, RunResult, TrainOptions, resume, train
-from kiso.train.step import Runner
-from tests.train.test_step import whole_step
+from kiso.train.engine import ENGINES, Engine
+from tests.train.test_step import PICTURES, whole_step
 
 NET = "conv6k3p1 bn relu pool2 conv8k3 gelu avgpool2 flatten dropout0.2 linear16 tanh linear10"
 
@@ -25,17 +26,19 @@ def run(folder: Path | None = None, callbacks: Any = (), **changes: Any) -> RunR
     return train(TrainOptions(**options), callbacks, save=folder is not None)
 
 
-@pytest.mark.parametrize("optimizer", sorted(optim.OPTIMIZERS))
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("optimizer, threads", [
+    *((name, 2) for name in sorted(optim.OPTIMIZERS)), ("adam", 1), ("adam", 3)])
 def test_steps_equal_eager_to_rounding(optimizer: str, threads: int) -> None:
     """Three steps, each from eager's state, so that only the step's own rounding shows."""
     step, state, batches = whole_step(optimizer)
-    compiled = Runner(step.train, "compiled", threads)
+    compiled = ENGINES["compiled"](step, threads)
     for batch in batches:
-        found, m1 = compiled(state, batch)
+        compiled.load(state)
+        m1 = compiled.train(PICTURES, several([batch]))
+        found = compiled.state()
         state, m2 = step.train(state, batch)
-        assert float(m1["loss"]) == pytest.approx(float(m2["loss"]), rel=1e-5)
-        assert float(m1["gradient_norm"]) == pytest.approx(float(m2["gradient_norm"]), rel=1e-3)
+        assert float(m1.loss[0]) == pytest.approx(float(m2["loss"]), rel=1e-5)
+        assert float(m1.gradient_norm[0]) == pytest.approx(float(m2["gradient_norm"]), rel=1e-3)
         for part in ("params", "buffers"):
             for name, value in state[part].items():
                 if name in ("0.bias", "4.bias"):  # before batch norm: their gradients are only
@@ -71,7 +74,107 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 
 def test_inputs_are_left_alone() -> None:
     step, state, batches = whole_step("adam")
-    leaves = [np.array(v) for v in flatten_tree((state, batches[0]))[0]]
-    Runner(step.train, "compiled", 2)(state, batches[0])
-    for before, after in zip(leaves, flatten_tree((state, batches[0]))[0], strict=True):
+    leaves = [np.array(v) for v in flatten_tree((state, PICTURES.x, PICTURES.y))[0]]
+    engine = made("compiled", step, state)
+    engine.train(PICTURES, several(batches))
+    first = engine.state()
+    kept = [np.array(v) for v in flatten_tree(first)[0]]
+    engine.train(PICTURES, several(batches))
+    for before, after in zip([*leaves, *kept], flatten_tree(
+            (state, PICTURES.x, PICTURES.y, first))[0], strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def several(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Batches of a step as an engine takes them."""
+    return {name: np.stack([b[name] for b in batches]) for name in ("rows", "lr", "key")} | {
+        "epoch_key": batches[0]["epoch_key"]}
+
+
+def made(name: str, step: Any, state: Any) -> Engine:
+    engine = ENGINES[name](step, 2)
+    engine.load(state)
+    return engine
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_many_steps_in_one_call_are_as_many_calls(name: str) -> None:
+    """The same bits in the state and in what the steps give, whatever is looked at in between."""
+    step, state, batches = whole_step("momentum")
+    batches[1] = {**batches[1], "rows": batches[1]["rows"][::-1]}
+    many, single = made(name, step, state), made(name, step, state)
+    found = many.train(PICTURES, several(batches))
+    assert found.done == 3
+    for k, batch in enumerate(batches):
+        one = single.train(PICTURES, several([batch]))
+        assert [one.loss[0], one.score[0], one.gradient_norm[0]] == [
+            found.loss[k], found.score[k], found.gradient_norm[k]]
+        single.evaluate(PICTURES.x, PICTURES.y)
+        if k == 1:
+            single.load(single.state())
+    for a, b in zip(flatten_tree(many.state())[0], flatten_tree(single.state())[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 24])
+def test_engines_judge_alike(count: int) -> None:
+    step, state, batches = whole_step("sgd")
+    x, y = PICTURES.x[:count], PICTURES.y[:count]
+    eager = made("eager", step, state)
+    for name in ("traced", "compiled"):
+        other = made(name, step, state)
+        for targets in (None, y):
+            found, expected = other.evaluate(x, targets), eager.evaluate(x, targets)
+            assert list(found) == list(expected) == ["output", "loss", "score"][:3 if targets
+                                                                               is not None else 1]
+            for key, value in expected.items():
+                assert found[key].dtype == value.dtype
+                np.testing.assert_allclose(found[key], value, rtol=1e-4, atol=1e-5)
+    # After a step the state lies in memory as that code wants it; inference takes it from there.
+    compiled = made("compiled", step, state)
+    compiled.train(PICTURES, several(batches))
+    eager.load(compiled.state())
+    np.testing.assert_allclose(compiled.evaluate(x)["output"], eager.evaluate(x)["output"],
+                               rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_a_step_without_a_number_changes_nothing(name: str) -> None:
+    step, state, batches = whole_step("sgd")
+    batches[2]["lr"] = np.asarray(np.inf, "f")  # the steps behind it have no numbers
+    batches.append(batches[0])
+    engine = made(name, step, state)
+    with np.errstate(all="ignore"):
+        found = engine.train(PICTURES, several(batches))
+    assert found.done == 3 and len(found.loss) == 4 and np.isfinite(found.loss[:3]).all()
+    assert not np.isfinite(found.loss[3]) or not np.isfinite(found.gradient_norm[3])
+    assert float(engine.state()["t"]) == 3
+
+
+def test_callbacks_that_do_not_mind_get_several_steps_at_once() -> None:
+    """And those that do see each one; the weights are the same."""
+    class Count(Callback):
+        def __init__(self, each: bool):
+            self.every_step, self.seen = each, list[int]()
+
+        def step(self, context: Any) -> None:
+            self.seen.append(context.step)
+
+    each, some = Count(True), Count(False)
+    first = run(callbacks=[each, some], model="linear10", batch_size=10, augment=None)
+    assert each.seen == some.seen == list(range(1, 2 * 126 + 1))
+    some.seen = []
+    second = run(callbacks=[some], model="linear10", batch_size=10, augment=None)
+    assert 4 <= len(some.seen) < 126 and some.seen[-1] == 252 and 126 in some.seen
+    assert first.metrics["weights_sha256"] == second.metrics["weights_sha256"]
+    for a, b in zip(first.history, second.history, strict=True):
+        assert a["train_loss"] == b["train_loss"] and a["gradient_norm"] == b["gradient_norm"]
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kiso.runtime.limits.available_memory", lambda: 600_000)
+    with pytest.raises(ConfigError, match=r"batch 200 needs .* Use --batch-size \d+ or less"):
+        run(tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    run(tmp_path / "r", batch_size=10, epochs=1)

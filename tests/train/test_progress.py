@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -251,3 +252,18 @@ def test_scores() -> None:
     assert score_text("classification", 0.98349) == "98.3 %"
     assert score_text("regression", 12.3456) == "12.35"
     assert score_text("regression", math.nan) == "-"
+
+
+@pytest.mark.parametrize("seconds, said", [(0.3, True), (30.0, False)])
+def test_a_long_preparation_is_explained(monkeypatch: pytest.MonkeyPatch, seconds: float,
+                                         said: bool) -> None:
+    monkeypatch.setattr("kiso.train.progress.PREPARE_SECONDS", 0.05 if said else seconds)
+    for quiet in (False, True):
+        console = Console(file=io.StringIO())
+        progress = Progress(console, quiet=quiet)
+        progress.prepare_start()
+        if said:
+            time.sleep(seconds)
+        progress.prepare_end()
+        assert isinstance(console.file, io.StringIO)
+        assert ("Compiling the step" in console.file.getvalue()) == (said and not quiet)

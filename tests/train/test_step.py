@@ -7,11 +7,12 @@ import pytest
 
 from kiso import nn, ops, optim
 from kiso.compiler import flatten_tree, trace
-from kiso.data import Augment, Dataset, Normalizer
+from kiso.data import Augment, Dataset, Normalizer, Splits
 from kiso.errors import CheckpointError, ConfigError, DataError, DivergedError
 from kiso.ops import make_key
 from kiso.train import Callback, TrainOptions, find_lr, fit
 from kiso.train.diagnose import diverged
+from kiso.train.engine import Found
 from kiso.train.setup import Setup
 from kiso.train.step import Step, initial_state
 
@@ -66,7 +67,7 @@ class Shared(nn.Module):
         return self.last(ops.relu(self.again(ops.relu(self.norm(self.first(x))))))
 
 
-@pytest.mark.parametrize("engine", ["eager", "traced"])
+@pytest.mark.parametrize("engine", ["eager", "traced", "compiled"])
 def test_a_shared_layer_can_be_trained_and_resumed(tmp_path, engine):
     class Interrupt(Callback):
         def step(self, context):
@@ -85,7 +86,7 @@ def test_a_shared_layer_can_be_trained_and_resumed(tmp_path, engine):
     assert list(done.model.state_dict()) == list(whole.model.state_dict())
 
 
-@pytest.mark.parametrize("engine", ["eager", "traced"])
+@pytest.mark.parametrize("engine", ["eager", "traced", "compiled"])
 def test_frozen_parameters_stay_as_they_are(engine):
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
     for p in model[0].parameters():
@@ -186,8 +187,12 @@ def test_a_validation_loss_that_is_no_number_is_never_the_best():
 
 def test_gradients_that_only_overflow_together_are_named():
     step, state, batches = whole_step("sgd")
-    setup = Setup(None, None, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
-    assert "norm overflows" in str(diverged(setup, state, batches[0], 4, 1.5))
+    splits = Splits(PICTURES, PICTURES, PICTURES)
+    setup = Setup(None, splits, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
+    batch = {name: value if name == "epoch_key" else np.stack([value])
+             for name, value in batches[0].items() if name not in "xy"}
+    found = Found(np.array([1.5]), np.array([0]), np.array([np.inf]), 0)
+    assert "norm overflows" in str(diverged(setup, state, batch, 4, found))
 
 
 def test_the_result_answers_for_raw_samples():

@@ -1,0 +1,141 @@
+"""`kiso.compile`: a function of arrays, or a model, as machine code.
+
+    fast = kiso.compile(model)            inference; the weights are those of the model
+    y = fast(x)
+
+    @kiso.compile
+    def step(params, x, y):               a training step of one's own
+        def loss(p):
+            return ops.cross_entropy(ops.matmul(x, p["w"]), y), None
+        value, grads, _ = value_and_grad(loss, params)
+        return {"w": params["w"] - 0.1 * grads["w"]}, value
+
+    params, loss = step(params, x, y)     compiled at the first call with such shapes
+
+Any nesting of dicts, lists and tuples goes in and out. All numbers in the arguments are run-time
+values; what else the function reads (options, arrays from outside) is fixed when it is compiled.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any
+
+from kiso.autograd import Tensor
+from kiso.compiler import flatten_tree, trace, unflatten_tree
+from kiso.errors import GraphError
+from kiso.nn import Module, functional_call
+from kiso.ops.op import Array, as_array
+
+if TYPE_CHECKING:
+    from kiso.runtime import Executable
+
+__all__ = ["Function", "compile"]
+
+
+@dataclass
+class Compiled:
+    """The code for one combination of shapes. state: arrays of the model as they were when they
+    were placed, and as they lie in memory."""
+
+    code: Executable
+    results: Any  # structure of what comes out
+    tensors: list[bool]  # which of the results are Tensors
+    state: list[tuple[Array, Array]] = field(default_factory=list[tuple[Array, Array]])
+
+
+class Function:
+    """What `compile` returns; call it as the function or the model."""
+
+    def __init__(self, f: Callable[..., Any], threads: int | None = None):
+        if not callable(f):
+            raise GraphError(f"compile() needs a function or a Module, not a {type(f).__name__}.")
+        self.f = f
+        self.threads = threads
+        self.model = f if isinstance(f, Module) else None
+        self.plans: dict[Any, Compiled] = {}  # by structure, shapes and types of the arguments
+        self.lock = threading.Lock()
+        if self.model is None:
+            update_wrapper(self, f)
+
+    def __repr__(self) -> str:
+        name = type(self.f).__name__ if self.model else getattr(self.f, "__name__", "function")
+        return f"<compiled {name}, {len(self.plans)} combinations of shapes>"
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """The results, as new arrays; as Tensors without a gradient where the function gives such.
+
+        Errors: GraphError for a function that cannot be traced: one that branches on values, or
+        gives or takes something else than numbers.
+        """
+        given, structure = flatten_tree((args, options))
+        tensors = tuple(isinstance(x, Tensor) for x in given)
+        arrays = [as_array(x.data if isinstance(x, Tensor) else x) for x in given]
+        key = (structure, tensors, *((x.shape, x.dtype) for x in arrays))
+        state = [] if self.model is None else flatten_tree(weights(self.model))[0]
+        with self.lock:
+            plan = self.plans.get(key)
+            if plan is None:
+                plan = self.plans[key] = self.build(structure, tensors, arrays)
+            known = plan.state
+            plan.state = [known[k] if known and known[k][0] is x else (x, plan.code.place(k, x))
+                          for k, x in enumerate(state)]
+            placed = [x for _, x in plan.state]
+        outputs = plan.code.run([*placed, *arrays]).outputs
+        return unflatten_tree(plan.results, [
+            Tensor(y[0]) if tensor else y[0] for y, tensor in zip(outputs, plan.tensors,
+                                                                  strict=True)])
+
+    def build(self, structure: Any, tensors: tuple[bool, ...], arrays: list[Array]) -> Compiled:
+        """Trace and compile for such arguments."""
+        from kiso.runtime import compile_graph
+
+        kinds: list[bool] = []
+
+        def bare(state: Any, leaves: list[Any]) -> Any:
+            args, options = unflatten_tree(structure, [
+                Tensor(x) if tensor else x for x, tensor in zip(leaves, tensors, strict=True)])
+            if self.model is None:
+                result = self.f(*args, **options)
+            else:
+                result, _ = functional_call(self.model, *state, *args, **options)
+            ys, out = flatten_tree(result)
+            kinds[:] = [isinstance(y, Tensor) for y in ys]
+            return unflatten_tree(out, [y.data if isinstance(y, Tensor) else y for y in ys])
+
+        state = None if self.model is None else weights(self.model)
+        traced = trace(bare, state, arrays)
+        count = len(flatten_tree(state)[0])
+        code = compile_graph(traced.graph, self.threads, state=dict.fromkeys(range(count)))
+        return Compiled(code, traced.results, list(kinds))
+
+
+def weights(model: Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The present arrays of a model: parameters and buffers."""
+    return ({name: p.data for name, p in model.named_parameters()},
+            {name: b.data for name, b in model.named_buffers()})
+
+
+def compile(f: Callable[..., Any], threads: int | None = None) -> Function:
+    """A function of arrays or Tensors, or a model for inference, as machine code.
+
+    f: takes and returns arrays and Tensors in any nesting of dicts, lists and tuples, and computes
+        with Kiso's ops; gradients (`value_and_grad`, `grad`) and optimizer rules may be inside.
+        A Module is called in inference mode; it may be trained on, the next call takes its new
+        weights (assign to `p.data`; changes inside an array are not seen).
+    threads: how many compute; by default KISO_NUM_THREADS or the available cores.
+
+    The first call with other shapes or types compiles; the code of earlier processes is found in
+    the cache. Calls from several threads at once are safe. Results equal those of the function to
+    rounding. They do not remember how they were computed: take gradients inside.
+
+        fast = kiso.compile(nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)))
+        scores = fast(x)                                   a Tensor (N, 10)
+
+    Errors: GraphError at the first call for a function that branches on values, or gives
+    something else than numbers.
+    """
+    return Function(f, threads)

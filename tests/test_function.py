@@ -1,0 +1,140 @@
+"""kiso.compile: values, shapes, nesting, weights that change, several threads, errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kiso
+from kiso import nn, ops, optim
+from kiso.autograd import Tensor, value_and_grad
+from kiso.errors import GraphError
+from tests.architecture.source import ROOT
+
+RNG = np.random.default_rng(0)
+
+
+def numbers(*shape: int) -> Any:
+    return RNG.standard_normal(shape).astype("f")
+
+
+def test_one_code_for_each_combination_of_shapes_and_types() -> None:
+    calls: list[int] = []
+
+    @kiso.compile
+    def f(x: Any, y: Any) -> Any:
+        """Add."""
+        calls.append(1)
+        return ops.exp(x) + y
+
+    a, b = numbers(3, 4), numbers(4)
+    for _ in range(3):
+        np.testing.assert_allclose(f(a, b), np.exp(a) + b, rtol=1e-5)
+    assert len(calls) == 1 and f.__name__ == "f" and f.__doc__ == "Add."
+    np.testing.assert_allclose(f(a, 2.0), np.exp(a) + 2, rtol=1e-5)
+    np.testing.assert_allclose(f(a, 3.0), np.exp(a) + 3, rtol=1e-5)  # no constant of the code
+    np.testing.assert_allclose(f(a[:2], y=b), np.exp(a[:2]) + b, rtol=1e-5)
+    assert len(calls) == 3 and "3 combinations" in repr(f)
+
+
+def test_nesting_and_tensors_come_back_as_they_went() -> None:
+    @kiso.compile
+    def f(tree: Any, scale: Any) -> Any:
+        a, (b, c) = tree["a"], tree["more"]
+        return {"sum": a + b, "list": [c * scale, (a,)], "nothing": None}
+
+    a, b, c = Tensor(numbers(2)), numbers(2), numbers(3)
+    found = f({"a": a, "more": (b, c)}, 2)
+    assert list(found) == ["sum", "list", "nothing"] and found["nothing"] is None
+    assert isinstance(found["sum"], Tensor) and isinstance(found["list"][1][0], Tensor)
+    np.testing.assert_allclose(found["sum"].data, a.data + b, rtol=1e-6)
+    assert isinstance(found["list"][0], np.ndarray)
+    np.testing.assert_allclose(found["list"][0], 2 * c)
+    found["list"][1][0].data[:] = 7  # a result is new memory, also where it is an argument
+    assert (a.data != 7).all()
+
+
+def test_a_model_with_weights_that_change() -> None:
+    nn.manual_seed(0)
+    model = nn.from_text("conv4k3 bn relu pool2 flatten dropout0.5 linear8 relu linear3",
+                         (2, 8, 8))
+    x = numbers(5, 2, 8, 8)
+    fast = kiso.compile(model)
+
+    def expected() -> Any:
+        return model.eval()(Tensor(x)).data
+
+    for _ in range(2):
+        np.testing.assert_allclose(fast(x).data, expected(), rtol=1e-4, atol=1e-5)
+    for p in (*model.parameters(), *model.buffers()):
+        p.data = p.data * np.float32(1.5) + np.float32(0.1)
+    np.testing.assert_allclose(fast(Tensor(x)).data, expected(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(fast(x[:1]).data, expected()[:1], rtol=1e-4, atol=1e-4)
+    model.train()
+    fast(x)
+    assert model.training  # nothing changes for the model
+
+
+def test_a_training_loop_of_ones_own() -> None:
+    rule = optim.Adam()
+    x, w = numbers(40, 3), np.array([[1.0], [-2.0], [0.5]], "f")
+
+    def step(params: Any, slots: Any, t: Any) -> Any:
+        def loss_of(p: Any) -> Any:
+            return ops.mean((ops.matmul(Tensor(x), p["w"]) - x @ w) ** 2), None
+        loss, grads, _ = value_and_grad(loss_of, params)
+        params, slots = rule.apply(params, grads, slots, lr=0.05, t=t, loss=loss)
+        return params, slots, loss
+
+    fast = kiso.compile(step)
+    first = {"w": np.zeros((3, 1), "f")}
+    a, b = (first, rule.init_slots(first)), (first, rule.init_slots(first))
+    for t in range(1, 201):
+        *a, loss = fast(*a, np.float32(t))
+        *b, other = step(*b, np.float32(t))
+        assert float(loss) == pytest.approx(float(other), rel=1e-3, abs=1e-6)
+    np.testing.assert_allclose(a[0]["w"], w, atol=0.01)
+
+
+def test_several_threads_at_once() -> None:
+    model = nn.Sequential(nn.Linear(30, 40), nn.ReLU(), nn.Linear(40, 5))
+    fast, xs = kiso.compile(model, threads=2), [numbers(n, 30) for n in (3, 7, 3, 7)]
+    expected = [model(Tensor(x)).data for x in xs]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        wrong.extend(k for _ in range(50) if not np.allclose(
+            fast(xs[k]).data, expected[k], rtol=1e-4, atol=1e-5))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == [] and len(fast.plans) == 2
+
+
+def test_what_cannot_be_compiled_is_said() -> None:
+    x = numbers(3)
+    with pytest.raises(GraphError, match="branch on values"):
+        kiso.compile(lambda x: x if x[0] > 0 else -x)(x)
+    with pytest.raises(GraphError, match="returned a str"):
+        kiso.compile(lambda x: "text")(x)
+    with pytest.raises(GraphError, match="expected numbers"):
+        kiso.compile(lambda x: x)("text")
+    with pytest.raises(GraphError, match="needs a function"):
+        kiso.compile(3)  # type: ignore[arg-type]
+
+
+def test_the_example_learns() -> None:
+    path = ROOT / "examples" / "own_loop.py"
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    lines = done.stdout.splitlines()
+    assert len(lines) == 11 and float(lines[-1].rsplit(" ", 1)[1]) > 0.95
