@@ -257,12 +257,8 @@ def layer_words() -> list[tuple[str, str]]:
     ]
 
 
-def summary_command() -> Command:
-    """`kiso summary`."""
-    def run(output: Output, **values: Any) -> int:
-        from kiso.cli.look import summary
-        return summary(output, **values)
-
+def model_options() -> tuple[Option, ...]:
+    """Which model, for what it is looked at."""
     model = Option(name="model", kind="required", metavar="MODEL", panel=tr("Arguments"),
                    help=tr("Layers in words, for example 'conv30k5 relu pool2 flatten linear10', "
                            "or a model's name."))
@@ -272,11 +268,20 @@ def summary_command() -> Command:
                           "columns."))
     outputs = Option(name="outputs", metavar="N", read=count, default="10", panel=tr("Model"),
                      help=tr("Classes or target values, for models that are called by name."))
+    return model, size, outputs
+
+
+def summary_command() -> Command:
+    """`kiso summary`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.look import summary
+        return summary(output, **values)
+
     return Command(
         "summary", tr("List a model's layers, shapes, parameters and costs."),
         ('kiso summary "conv30k5 relu pool2 flatten linear10" --input 1x28x28',
          'kiso summary "linear64 relu linear1" --input 12'),
-        (model, size, outputs), run, {tr("Words for layers"): layer_words()})
+        model_options(), run, {tr("Words for layers"): layer_words()})
 
 
 def show_command() -> Command:
@@ -286,27 +291,43 @@ def show_command() -> Command:
         return show(output, **values)
 
     panel = tr("Model")
-    model = Option(name="model", kind="required", metavar="MODEL", panel=tr("Arguments"),
-                   help=tr("Layers in words, for example 'conv30k5 relu pool2 flatten linear10', "
-                           "or a model's name."))
     return Command(
         "show", tr("Print what the compiler makes of a model, stage by stage."),
         ('kiso show "linear4 relu linear2" --input 3 --stage graph',
          'kiso show "conv4k3 relu linear10" -i 1x8x8 --stage kernels --gradients'),
-        (model,
-         Option(name="input", kind="needed", short="-i", metavar="1x28x28", read=dimensions,
-                panel=panel,
-                help=tr("Shape of a sample: channels, height and width; for tables the number of "
-                        "columns.")),
+        (*model_options(),
          Option(name="stage", metavar="STAGE", default="graph", panel=panel,
                 help=tr("graph: as traced; passes: after all passes; kernels: as loops; "
                        "llvm: as LLVM IR; asm: as instructions of this processor.")),
          Option(name="batch", metavar="N", read=count, default="1", panel=panel,
                 help=tr("Samples in a batch.")),
-         Option(name="outputs", metavar="N", read=count, default="10", panel=panel,
-                help=tr("Classes or target values, for models that are called by name.")),
          Option(name="gradients", kind="flag", panel=panel,
                 help=tr("Loss and all gradients instead of inference."))), run)
+
+
+def profile_command() -> Command:
+    """`kiso profile`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.profile import profile
+        return profile(output, **values)
+
+    panel, measuring = tr("Model"), tr("Measurement")
+    return Command(
+        "profile", tr("Measure where the time of a training step goes, layer by layer."),
+        ('kiso profile "conv32 relu pool2 linear10" --input 1x28x28 --batch 100',
+         'kiso profile "conv64 relu conv64 relu linear10" -i 3x32x32 --kernels'),
+        (*model_options(),
+         Option(name="batch", short="-b", metavar="N", read=count, default="32", panel=panel,
+                help=tr("Samples in a batch.")),
+         Option(name="optimizer", metavar="NAME", default="adam", panel=panel,
+                help=tr("Update rule: sgd, momentum, nesterov, adam, adamw, lion, ...")),
+         Option(name="kernels", kind="flag", panel=measuring,
+                help=tr("List every kernel, in the order of a step.")),
+         Option(name="seconds", metavar="X", read=number, default="1", panel=measuring,
+                help=tr("How long to measure.")),
+         Option(name="out", short="-o", metavar="FILE", panel=measuring,
+                help=tr("Write all numbers to this file as JSON.")),
+         threads_option(measuring)), run)
 
 
 def info_command() -> Command:
@@ -323,4 +344,5 @@ def info_command() -> Command:
 def all_commands() -> list[Command]:
     """Every command, in the order of the help."""
     return [train_command(), resume_command(), evaluate_command(), predict_command(),
-            report_command(), summary_command(), show_command(), info_command()]
+            report_command(), summary_command(), show_command(), profile_command(),
+            info_command()]

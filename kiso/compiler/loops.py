@@ -156,6 +156,7 @@ class Program:
 
     def __init__(self) -> None:
         self.kernels: list[Kernel | Contract] = []
+        self.making = ""  # the value that is being lowered: name of the kernels on the way to it
 
     def buffer(self, shape: Shape, dtype: Any, name: str = "") -> Buffer:
         """A new array in row-major order."""
@@ -176,7 +177,7 @@ class Program:
                 for r in outer for e in subexpressions(r.body)):
             raise GraphError(f"kernel {name}: a reduction holds another one; store the inner one "
                              "first (Program.settled).")
-        self.kernels.append(Kernel(buffer, axes, expr, name))
+        self.kernels.append(Kernel(buffer, axes, expr, name if into else self.making))
         return Fn.of(buffer)
 
     def settled(self, fn: Fn) -> Fn:

@@ -170,6 +170,7 @@ class Planner:
         rule = RULES.get(type(node.op))
         if rule is None:
             raise GraphError(f"{type(node.op).__name__} has no lowering rule in compiler/lower/.")
+        self.program.making = f"%{node.outputs[0]}"
         size = max((prod(self.graph.specs[n].shape) for n in node.outputs), default=0)
         for n in dict.fromkeys(node.inputs):
             grows = prod(self.graph.specs[n].shape) < size  # broadcast: elements are read again

@@ -128,6 +128,8 @@ def multiply_adds(op: Op, ins: Sequence[Shape], outs: Sequence[Shape]) -> int:
         return math.prod(outs[0]) * math.prod(ins[1][1:])
     if isinstance(op, ops.ConvInputGrad):  # transposed convolution: the same for each input
         return math.prod(ins[0]) * math.prod(ins[1][1:])
+    if isinstance(op, ops.ConvWeightGrad):  # (x, gy) -> W: as many as forward
+        return math.prod(ins[1]) * math.prod(outs[0][1:])
     return 0
 
 

@@ -4,6 +4,8 @@ Last but one in the pipeline: it reads what `train` wrote into a run folder, not
 commands call it. Read page.py first (from folder to page), then run.py (what is in the folder),
 classification.py, regression.py and overview.py (what is said about it), figures.py and svg.py
 (pictures). The words and the looks are in templates/.
+
+profile.py, origin.py and clock.py are another report: what a training step costs, kernel by kernel.
 """
 
 from kiso.report.page import build

@@ -113,6 +113,8 @@ CASES = {
     f"{KISO} train --epochs 2 --engine eager": Case(prints="engine eager"),
     f'{KISO} show "conv4k3 relu pool2 linear3" --input 1x8x8 --stage kernels':
         Case(cheap=True, prints=r"sum\("),
+    f'{KISO} profile "conv32 relu pool2 linear10" --input 1x28x28 --batch 100':
+        Case(cheap=True, prints="0 Conv2d +forward"),
     f"{KISO} train photos/ --size 32 --epochs 5 --out runs/photos": Case(needs=photos),
     f"{KISO} predict runs/photos new/*.jpg": Case(prints="cat|dog|human"),
     f"{KISO} train houses.csv --target price --out runs/houses": Case(needs=houses),

@@ -1,0 +1,75 @@
+"""`kiso profile`: tables in two languages, JSON, messages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.cli.conftest import Kiso
+
+NET = ("conv4 relu pool2 linear3", "--input", "1x8x8", "--batch", "4", "--seconds", "0.01",
+       "--threads", "2")
+
+
+def test_the_tables(kiso: Kiso, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    done = kiso("profile", *NET, "--kernels", "--out", "numbers.json")
+    assert (done.code, done.err) == (0, "")
+    for words in ("0 Conv2d", "1 ReLU", "2 MaxPool2d", "Linear", "forward", "backward", "update",
+                  "GFLOP/s", "of FMA", "in 0", "all layers", "barriers", "compiled anew",
+                  "with 2 threads", "Conv gW", "CrossEnt"):
+        assert words in done.out, words
+    assert max(map(cell_len, done.out.splitlines())) <= 100
+    found = json.loads((tmp_path / "numbers.json").read_text("utf-8"))
+    first = done.out.partition("limit")[0].splitlines()  # the table of kernels
+    numbers = [line.split()[0] for line in first if line[:3].strip().isdigit()]
+    assert numbers == [str(k["number"]) for k in found["kernels"]]
+
+
+def test_json(kiso: Kiso) -> None:
+    found = kiso("profile", *NET, "--json").json
+    assert {"model", "input", "optimizer", "machine", "batch", "threads", "layers", "kernels",
+            "step", "step_read", "steps", "kernels_seconds", "fma_peak", "bandwidth",
+            "arena_bytes", "scratch_bytes", "parameter_bytes", "state_bytes", "phases",
+            "trace_seconds", "compile_seconds", "from_cache", "multiply_adds"} == set(found)
+    for kernel in found["kernels"]:
+        assert {"number", "work", "shape", "origin", "serves", "phase", "shared", "seconds",
+                "operations", "useful", "bytes", "peak_share", "bandwidth_share"} == set(kernel)
+    assert found["input"] == [1, 8, 8] and found["batch"] == 4 and found["threads"] == 2
+
+
+def test_japanese(kiso: Kiso) -> None:
+    done = kiso("profile", *NET, "--lang", "ja")
+    assert done.code == 0
+    for words in ("順伝播", "逆伝播", "更新", "全層", "中央値", "バリア", "(損失)"):
+        assert words in done.out
+    assert "forward" not in done.out
+
+
+@pytest.mark.parametrize("words, message", [
+    (("--batch", "0"), "--batch"),
+    (("--seconds", "0"), "--seconds"),
+    (("--seconds", "nan"), "--seconds"),
+    (("--threads", "none"), "--threads"),
+    (("--optimizer", "adan"), "adam"),
+    (("--input", "8by8"), "--input"),
+])
+def test_bad_input(kiso: Kiso, words: tuple[str, ...], message: str) -> None:
+    done = kiso("profile", *NET, *words)
+    assert (done.code, done.out) == (2, "") and message in done.err
+
+
+@pytest.mark.parametrize("model, message", [
+    ("conv4 relu", "linear10"), ("conv4 rellu", "rellu"), ("lenet6", "lenet")])
+def test_bad_models(kiso: Kiso, model: str, message: str) -> None:
+    done = kiso("profile", model, "--input", "1x8x8")
+    assert done.code == 2 and message in done.err
+
+
+def test_a_file_that_cannot_be_written(kiso: Kiso, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    done = kiso("profile", *NET, "--out", "folder")
+    assert done.code == 2 and "folder" in done.err
