@@ -1,18 +1,17 @@
-"""kiso.runtime.peak: plausible figures, and more of them with more time."""
+"""kiso.runtime.peak: plausible figures."""
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from kiso.runtime import peak
 
 
 def test_the_fma_peak_is_above_what_a_product_reaches() -> None:
-    import time
-
-    from threadpoolctl import threadpool_limits
-
     a = np.ones((512, 512), np.float32)
     with threadpool_limits(limits=1):
         a @ a
@@ -21,7 +20,7 @@ def test_the_fma_peak_is_above_what_a_product_reaches() -> None:
             a @ a
         reached = 10 * 2 * 512 ** 3 / (time.perf_counter() - started)
     found = peak.fma_peak(1, 0.3)
-    assert reached < 1.1 * found < 1.1e12
+    assert reached < 1.3 * found < 1e12
 
 
 @pytest.mark.parametrize("target", ["sse2", "avx2"])
