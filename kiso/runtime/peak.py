@@ -11,13 +11,13 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from kiso import config
 from kiso.runtime.jit import Library
 from kiso.runtime.target import target
-from kiso.runtime.threads import run
 
 __all__ = ["bandwidth", "fma_peak"]
 
@@ -82,9 +82,10 @@ def _best(text: str, arrays: np.ndarray, most: int, seconds: float) -> float:
     call: Callable[[int, int], None] = _Call(lib.address["roof"])
     addresses = [row.ctypes.data for row in arrays]
     turns, best, started = min(1 << 14, most), 0.0, time.perf_counter()
-    while (at := time.perf_counter()) < started + seconds:
-        run(lambda k, n=turns: call(addresses[k], n), len(arrays))
-        took = time.perf_counter() - at
-        best = max(best, turns * len(arrays) / took)
-        turns = min(most, max(turns, int(turns * min(ROUND / took, 100))))
+    with ThreadPoolExecutor(len(arrays)) as pool:
+        while (at := time.perf_counter()) < started + seconds:
+            list(pool.map(call, addresses, [turns] * len(arrays)))
+            took = time.perf_counter() - at
+            best = max(best, turns * len(arrays) / took)
+            turns = min(most, max(turns, int(turns * min(ROUND / took, 100))))
     return best
