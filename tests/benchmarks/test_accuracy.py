@@ -17,7 +17,7 @@ def test_a_run_is_timed_and_the_target_is_checked(tmp_path: Path,
                                                   capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "accuracy.json"
     command = [*DIGITS, "--json", str(out), "--cold", "--target"]
-    assert accuracy.main([*command, "0.5", "--", "--epochs", "3"]) == 0
+    assert accuracy.main([*command, "0.5", "--", "--epochs", "5", "--lr", "0.01"]) == 0
     assert "median" in capsys.readouterr().out
     found = json.loads(out.read_text("utf-8"))
     assert set(found) == {"seconds", "seeds", "accuracy"}

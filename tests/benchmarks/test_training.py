@@ -103,7 +103,7 @@ def test_a_relu_decided_by_rounding_is_excused_but_no_wrong_gradient() -> None:
     torch = pytest.importorskip("torch")
     from benchmarks.peer_torch import Torch
 
-    net = Net("conv8k3p1 relu flatten linear3", (1, 8, 8), 16, 3)
+    net = Net("conv8k3p1 relu flatten linear3", (1, 8, 8), 64, 3)
     model = net.build()
 
     def side(shift: float, noise: int = 0, mode: str = "default") -> Any:
