@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,18 +10,16 @@ from pathlib import Path
 
 __all__ = ["machine"]
 
-PACKAGES = ("numpy", "llvmlite", "torch")
+PACKAGES = ("numpy", "llvmlite", "torch", "tensorflow-cpu", "jax", "onnxruntime")
 
 
 def machine() -> str:
-    """Processor, usable cores, system, Python and packages; no names of hosts or people."""
+    """Processor, usable cores, system, Python, installed packages; no names of hosts or people."""
     parts = [_processor(), f"{len(os.sched_getaffinity(0))} cores",
              f"{platform.system()} {platform.machine()}", f"Python {platform.python_version()}"]
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             parts.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            parts.append(f"no {package}")
     return ", ".join(parts)
 
 

@@ -26,6 +26,16 @@ class Net:
         nn.manual_seed(seed)
         return nn.from_text(self.text, self.shape)
 
+    def step_operations(self) -> int:
+        """Floating-point operations of a training step in products and convolutions.
+
+        Each layer multiplies and adds for its output, for the gradient of its weights and for the
+        gradient of its input, which the first layer does not need.
+        """
+        counts = [row.multiply_adds for row in self.build().summary(self.shape).rows
+                  if row.multiply_adds]
+        return 2 * self.batch * (3 * sum(counts) - counts[0])
+
 
 def _block(channels: int, stride: int = 1, shortcut: bool = False) -> str:
     """Two 3x3 convolutions around which the input is added (He et al. 2016)."""

@@ -79,8 +79,3 @@ class Kiso:
         state = unflatten_tree(self.structure, [self.code.natural(k, leaf)
                                                 for k, leaf in enumerate(self.state)])
         return state["params"], state["buffers"], {n: s["v"] for n, s in state["slots"].items()}
-
-    def multiply_adds(self, net: Net) -> int:
-        """Multiplications of one forward pass of the batch."""
-        return self.model.summary(net.shape).multiply_adds * net.batch
-

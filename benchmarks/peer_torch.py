@@ -13,9 +13,11 @@ from benchmarks.nets import Net, samples
 from benchmarks.ours import LR, MOMENTUM, WEIGHT_DECAY
 from kiso import nn, ops
 
-__all__ = ["MODES", "Torch", "twin"]
+__all__ = ["MODES", "Torch", "TorchAnswers", "twin"]
 
 MODES = ("default", "channels_last", "compile")
+NOISE = 2e-6  # of the root mean square of a layer's output: a little more than float32 rounds
+ROUNDING = ("Conv2d", "Linear", "BatchNorm2d", "AvgPool2d", "Residual", "Sigmoid")
 
 
 def twin(layer: nn.Module, drop: Any) -> Any:
@@ -59,6 +61,18 @@ def twin(layer: nn.Module, drop: Any) -> Any:
     raise TypeError(f"no PyTorch twin for {type(layer).__name__}; add one to twin()")
 
 
+def copy(model: nn.Sequential, drop: Any) -> Any:
+    """The twin of a model with a copy of its weights: training reaches neither from the other."""
+    import torch
+
+    made = twin(model, drop)
+    weights = {n: torch.tensor(v) for n, v in model.state_dict().items()}
+    left = made.load_state_dict(weights, strict=False)
+    if left.unexpected_keys or any("num_batches" not in n for n in left.missing_keys):
+        raise RuntimeError(f"weights do not carry over to PyTorch: {left}")
+    return made
+
+
 def _residual(body: Any, shortcut: Any) -> Any:
     from torch import nn as tnn
 
@@ -91,21 +105,37 @@ def _masked(key: Any) -> Any:
     return Masked
 
 
-class Torch:
-    """A model in training, as `ours.Kiso`; `key` gives it Kiso's dropout masks."""
+def _disturb(model: Any, number: int) -> None:
+    """Normal noise on the output of each layer that rounds; -number gives the opposite noise."""
+    import torch
 
-    def __init__(self, net: Net, model: nn.Sequential, mode: str, threads: int, key: Any = None):
+    draws = torch.Generator().manual_seed(abs(number))
+
+    def hook(layer: Any, _: Any, y: Any) -> Any:
+        size = NOISE * (1 if number > 0 else -1) * y.detach().square().mean().sqrt()
+        return y + size * torch.randn(y.shape, generator=draws, dtype=y.dtype)
+
+    for layer in model.modules():
+        if type(layer).__name__ in ROUNDING:
+            layer.register_forward_hook(hook)
+
+
+class Torch:
+    """A model in training, as `ours.Kiso`; `key` gives it Kiso's dropout masks.
+
+    With `noise` its layers' outputs are a little wrong, see race.compare.
+    """
+
+    def __init__(self, net: Net, model: nn.Sequential, mode: str, threads: int, key: Any = None,
+                 noise: int = 0):
         import torch
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        self.model = twin(model, torch.nn.Dropout if key is None else _masked(key))
-        # Copies: training in place must not reach the Kiso model's arrays.
-        weights = {n: torch.tensor(v) for n, v in model.state_dict().items()}
-        left = self.model.load_state_dict(weights, strict=False)
-        if left.unexpected_keys or any("num_batches" not in n for n in left.missing_keys):
-            raise RuntimeError(f"weights do not carry over to PyTorch: {left}")
+        self.model = copy(model, torch.nn.Dropout if key is None else _masked(key))
         x, y = map(torch.from_numpy, samples(net))
+        if noise:
+            _disturb(self.model, noise)
         if mode == "channels_last":
             self.model = self.model.to(memory_format=torch.channels_last)
             x = x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
@@ -132,3 +162,24 @@ class Torch:
         velocity = {n: self.optimizer.state[p]["momentum_buffer"].numpy()
                     for n, p in params.items()}
         return {n: p.detach().numpy() for n, p in params.items()}, buffers, velocity
+
+
+class TorchAnswers:
+    """A model in inference mode; `step()` is one forward pass of the batch."""
+
+    def __init__(self, model: nn.Sequential, x: np.ndarray, mode: str, threads: int):
+        import torch
+
+        torch.set_num_threads(threads)
+        self.model, self.x = copy(model, torch.nn.Dropout).eval(), torch.from_numpy(x)
+        if mode == "channels_last":
+            self.model = self.model.to(memory_format=torch.channels_last)
+            if x.ndim == 4:
+                self.x = self.x.to(memory_format=torch.channels_last)
+        self.run = torch.compile(self.model) if mode == "compile" else self.model
+        self.mode = torch.inference_mode
+
+    def step(self) -> np.ndarray:
+        """The outputs for the batch."""
+        with self.mode():
+            return self.run(self.x).numpy()
