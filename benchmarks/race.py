@@ -95,30 +95,35 @@ def _badness(error: float) -> float:
 
 def race(contenders: Mapping[str, Contender], rounds: int,
          seconds: float = SECONDS) -> dict[str, float]:
-    """Milliseconds a step: for each contender the median over rounds of its round's median.
+    """Milliseconds a step: for each contender the median over rounds of its turn's mean.
 
     In each round every contender in turn does one step that is not timed (what the others left in
-    the caches, and their threads that still spin) and then some that are.
+    the caches, and their threads that still spin) and then some that are, as its users would: in a
+    loop, or in one call if it has `steps(count)`.
     """
-    turns = {name: _steps(c, seconds) for name, c in contenders.items()}
+    turns = {name: _count(c, seconds) for name, c in contenders.items()}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for i in range(rounds):
         for name in names[i % len(names):] + names[:i % len(names)]:  # nobody is always first
             contenders[name].step()
-            times[name].append(statistics.median(
-                _timed(contenders[name]) for _ in range(turns[name])))
+            times[name].append(_timed(contenders[name], turns[name]) / turns[name])
     return {name: 1e3 * statistics.median(found) for name, found in times.items()}
 
 
-def _timed(contender: Contender) -> float:
+def _timed(contender: Contender, count: int) -> float:
+    steps = getattr(contender, "steps", None)
     started = time.perf_counter()
-    contender.step()
+    if steps is not None:
+        steps(count)
+    else:
+        for _ in range(count):
+            contender.step()
     return time.perf_counter() - started
 
 
-def _steps(contender: Contender, seconds: float) -> int:
-    """Warm up, and find how many steps fill a turn: 1 to 100."""
+def _count(contender: Contender, seconds: float) -> int:
+    """Warm up, and find how many steps fill a turn: 1 to 1000."""
     for _ in range(2):
         contender.step()
-    return max(1, min(100, int(seconds / _timed(contender))))
+    return max(1, min(1000, int(seconds / _timed(contender, 1))))
