@@ -60,10 +60,10 @@ def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph
 
         text = program_text(plan(graph).program)
     elif stage in ("llvm", "asm"):
-        from kiso.runtime import assembly, compile_graph
+        from kiso.runtime import compile_graph
 
         library = compile_graph(graph).lib
-        text = library.text if stage == "llvm" else assembly(library.text, library.target)
+        text = library.text if stage == "llvm" else library.assembly()
     if not output.json:
         output.raw(text + "\n")
     output.document({"model": model, "stage": stage, "nodes": len(graph.nodes), "text": text})

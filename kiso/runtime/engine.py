@@ -29,7 +29,7 @@ from kiso.compiler.plan import Plan, plan
 from kiso.compiler.siblings import fuse
 from kiso.errors import GraphError
 from kiso.ops.op import Array
-from kiso.runtime.jit import Library
+from kiso.runtime.jit import Library, Objects, merged
 from kiso.runtime.memory import aligned, arrange
 from kiso.runtime.schedule import schedule
 from kiso.runtime.target import Target, flush_text, target
@@ -64,7 +64,8 @@ class Executable:
         self.target = to or target()
         self.threads = threads or config.num_threads()
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
-        expanded = expand(settle(found.program, found.carried), machine)
+        parts = Objects(self.target)
+        expanded = expand(settle(found.program, found.carried), machine, parts.load)
         width = self.target.vector_bytes
         program = fuse(split_reductions(expanded.program, width), width, found.carried)
         self.module: Module = generate(program, width, _contract)
@@ -74,9 +75,9 @@ class Executable:
                       if not found.carried.keys().isdisjoint(k.buffers)), None)
         times = schedule(program.kernels, () if guard is None else (guard,))
         codes = self.module.kernels
-        text = merged(self.module.text, str(expanded.lib.module), work_text(
-            codes, times, [slots[b] for b in found.watched], guard), flush_text(self.target))
-        self.lib = Library(text, self.target, ["work", *(code.name for code in codes)])
+        text = merged(self.module.text, flush_text(self.target), work_text(
+            codes, times, [slots[b] for b in found.watched], guard))
+        self.lib = Library(text, self.target, ["work", *(code.name for code in codes)], parts)
         self.work: int = self.lib.address["work"]
         self.program, self.times = program, times
         self.constants = {b: np.array(value, b.dtype, order="C")
@@ -194,21 +195,10 @@ class Workspace:
 
 def _contract(name: str, step: Contract, slots: dict[Buffer, int], vector_bytes: int) -> Code:
     assert isinstance(step, Step), step
-    return Code(name, step.text(name, slots), "", {}, step.items, "contract")
-
-
-def merged(*modules: str) -> str:
-    """Several modules as one: headers of their own left out, every declaration kept once."""
-    lines: dict[str, str] = {}
-    bodies: list[str] = []
-    for line in "\n".join(modules).splitlines():
-        if line.startswith(("source_filename", "target ", "; ModuleID")):
-            continue
-        if line.startswith("declare"):
-            lines.setdefault(line[line.index("@"):line.index("(")], line)
-        else:
-            bodies.append(line)
-    return "\n".join([*bodies, *lines.values(), ""])
+    driver = step.driver
+    pointers = "ptr, " * len(driver.pointers)
+    declared = {driver.name: f"declare void @{driver.name}({pointers}i64, i64)"}
+    return Code(name, step.text(name, slots), "", declared, step.items, "contract")
 
 
 def compile_graph(graph: Graph, threads: int | None = None, *, contracts: bool = True,

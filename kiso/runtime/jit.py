@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import llvmlite.binding
 from llvmlite.binding.newpassmanagers import NewPassManager
 
+from kiso.compiler.contract import Driver
+from kiso.compiler.contract.steps import Source
 from kiso.errors import ConfigError
 from kiso.runtime import cache
 from kiso.runtime.target import Target
 
-__all__ = ["Library", "assembly", "compile_object", "optimised"]
+__all__ = ["Library", "Objects", "assembly", "compile_object", "merged", "optimised"]
 
 llvm: Any = llvmlite.binding
 _lock = threading.Lock()  # LLVM's options are the process's, not a thread's
@@ -37,13 +42,15 @@ def _machine(target: Target) -> Any:
     return kind.create_target_machine(cpu=target.cpu, features=target.features, **MACHINE)
 
 
-def _optimise(text: str, target: Target) -> tuple[Any, Any]:
+def _optimise(text: str, target: Target, passes: bool = True) -> tuple[Any, Any]:
     _start()
     machine = _machine(target)
     module = llvm.parse_assembly(text, llvm.create_context())  # types, constants go with it
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     module.verify()
+    if not passes:
+        return module, machine
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     for name, value in PASSES.items():
         setattr(options, name, value)
@@ -62,18 +69,52 @@ def optimised(text: str, target: Target) -> str:
         return str(_optimise(text, target)[0])
 
 
-def assembly(text: str, target: Target) -> str:
+def assembly(text: str, target: Target, passes: bool = True) -> str:
     """The machine code as assembler text, to read."""
     with _lock:
-        module, machine = _optimise(text, target)
+        module, machine = _optimise(text, target, passes)
         return machine.emit_assembly(module)
 
 
-def compile_object(text: str, target: Target) -> bytes:
-    """Machine code as an object file."""
+def compile_object(text: str, target: Target, passes: bool = True) -> bytes:
+    """Machine code as an object file. Contract kernels need no passes: they are written as the
+    processor should run them (no difference was measured, in half the time)."""
     with _lock:
-        module, machine = _optimise(text, target)
+        module, machine = _optimise(text, target, passes)
         return machine.emit_object(module)
+
+
+def _key(text: str, target: Target) -> str:
+    return cache.key(text, repr(target), llvmlite.__version__, str(llvm.llvm_version_info),
+                     repr((PASSES, MACHINE)))
+
+
+class Objects:
+    """Machine code of parts of a program, each compiled once for all programs: what a part is
+    called says all that its code depends on, so it need not even be written if it is known."""
+
+    def __init__(self, target: Target):
+        self.target = target
+        self.images: list[bytes] = []
+        self.writers: list[Callable[[], Source]] = []
+        self.from_cache = True
+
+    def load(self, key: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
+        """Drivers and size of the source of this key."""
+        def build() -> bytes:
+            self.from_cache = False
+            source = write()
+            image = compile_object(source.text, self.target, passes=False)
+            head = json.dumps([source.size, [astuple(d) for d in source.drivers]]).encode()
+            return len(head).to_bytes(4, "little") + head + image
+
+        raw = cache.fetch(_key(key, self.target), build)
+        end = 4 + int.from_bytes(raw[:4], "little")
+        size, drivers = json.loads(raw[4:end])
+        self.images.append(raw[end:])
+        self.writers.append(write)
+        return tuple(Driver(name, tuple(pointers), units, scratch)
+                     for name, pointers, units, scratch in drivers), size
 
 
 class Library:
@@ -81,20 +122,20 @@ class Library:
 
     _numbers = 0
 
-    def __init__(self, text: str, target: Target, names: list[str]):
+    def __init__(self, text: str, target: Target, names: list[str], parts: Objects | None = None):
         if not target.native:
             raise ConfigError(f"code for {target.name} does not run here; unset KISO_TARGET to "
                               "compute, or print the code with assembly().")
-        self.text, self.target = text, target
-        self.from_cache = True
+        self.target = target
+        self.parts = parts or Objects(target)
+        self.main = text
+        self.from_cache = self.parts.from_cache
 
         def build() -> bytes:
             self.from_cache = False
             return compile_object(text, target)
 
-        key = cache.key(text, repr(target), llvmlite.__version__, str(llvm.llvm_version_info),
-                        repr((PASSES, MACHINE)))
-        code = cache.fetch(key, build)
+        code = cache.fetch(_key(text, target), build)
         with _lock:
             _start()
             # JITLink lays code and its constants side by side. The older linker asks the system
@@ -104,7 +145,42 @@ class Library:
                                                    suppress_errors=True)
             Library._numbers += 1
             library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+            for image in self.parts.images:
+                library.add_object_img(image)
             for name in names:
                 library.export_symbol(name)
             self._tracker = library.link(self._jit, f"kiso{Library._numbers}")
         self.address: dict[str, int] = {name: self._tracker[name] for name in names}
+
+    def assembly(self) -> str:
+        """The machine code as assembler text, to read."""
+        return "\n".join([assembly(self.main, self.target), *(
+            assembly(write().text, self.target, passes=False) for write in self.parts.writers)])
+
+    @property
+    def text(self) -> str:
+        """The IR of everything, as one module."""
+        return merged(self.main, *(w().text for w in self.parts.writers))
+
+
+def merged(*modules: str) -> str:
+    """Several modules as one: headers of their own left out, every declaration kept once, and only
+    of what none of them defines."""
+    declared: dict[str, str] = {}
+    defined: set[str] = set()
+    bodies: list[str] = []
+    for line in "\n".join(modules).splitlines():
+        if line.startswith(("source_filename", "target ", "; ModuleID")):
+            continue
+        if line.startswith("declare"):
+            declared.setdefault(_symbol(line), line)
+            continue
+        if line.startswith("define"):
+            defined.add(_symbol(line))
+        bodies.append(line)
+    kept = [line for name, line in declared.items() if name not in defined]
+    return "\n".join([*bodies, *kept, ""])
+
+
+def _symbol(line: str) -> str:
+    return line[line.index("@") + 1:line.index("(", line.index("@"))].strip('"')

@@ -118,7 +118,7 @@ class SlidingDriver:
         code.finish()
         scratch = 0 if not self.copied else max(
             cut.samples_of(work, last) * self._pitch(last) for last in (False, True)) + 16
-        return Driver(code.fn, pointers, blocks * panels, scratch)
+        return Driver(str(code.fn.name), pointers, blocks * panels, scratch)
 
     def _rows(self, last: bool) -> tuple[int, int]:
         """First and last input row that a block reads, relative to its first result's."""
@@ -268,7 +268,7 @@ class SlidingDriver:
                 first += units
             base += self._packed(h, w)
         code.finish()
-        return Driver(code.fn, ("w", "packed"), first, 0)
+        return Driver(str(code.fn.name), ("w", "packed"), first, 0)
 
     def _pack(self, phase: Phase, segment: _Segment, base: int,
               strides: tuple[int, int, int, int], backward: bool, unit: Any) -> None:

@@ -87,7 +87,7 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int,
             vector(whole * lanes, outputs % lanes)
     code.loop(begin, end, row)
     code.finish()
-    return Driver(code.fn, ("parts", "gw"), rows, 0)
+    return Driver(str(code.fn.name), ("parts", "gw"), rows, 0)
 
 
 class _Writer:
@@ -168,7 +168,7 @@ class _Writer:
             phases_of_sum(code, self.samples, lambda n, count, first, _: self._block(
                 _Part(n, count, 0, conv.out[0], begin, end, not first)))
         code.finish()
-        return Driver(code.fn, ("x", "gy", "part", "scratch"), units, self.scratch)
+        return Driver(str(code.fn.name), ("x", "gy", "part", "scratch"), units, self.scratch)
 
     def _block(self, part: _Part) -> None:
         """Adds the products of one block of pixels."""

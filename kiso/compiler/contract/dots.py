@@ -48,7 +48,7 @@ def dots(library: Library, product: Product, epilogue: Epilogue, name: str) -> D
     groups = pieces(columns, lanes)
     code.units(groups, begin, end, unit)
     code.finish()
-    return Driver(code.fn, pointers, sum(g.count for g in groups), 0)
+    return Driver(str(code.fn.name), pointers, sum(g.count for g in groups), 0)
 
 
 def _sums(code: Code, x: Any, w: Any, count: int, depth: int) -> list[Any]:

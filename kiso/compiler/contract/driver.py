@@ -11,20 +11,15 @@ from kiso.compiler.contract.emit import Code, Group
 __all__ = ["Driver", "column_width", "phases_of_sum", "pieces", "rounded"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Driver:
     """An LLVM function (pointers..., i64 begin, i64 end) that does the units begin..end - 1 of its
     work. Every thread passes its own `scratch` (floats, any contents, aligned to 64 bytes)."""
 
-    function: Any
+    name: str
     pointers: tuple[str, ...]
     units: int
     scratch: int
-
-    @property
-    def name(self) -> str:
-        """The function's name in the module."""
-        return str(self.function.name)
 
 
 def rounded(floats: int) -> int:

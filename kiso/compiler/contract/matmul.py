@@ -123,7 +123,8 @@ class _Writer:
             panels(lambda panel: blocks(lambda now: block(now, panel)))
         code.finish()
         panel = 4 * self.lanes * self.steps if self.pack_b else 0
-        return Driver(code.fn, self.pointers, sum(g.count for g in shared), self.packed_a + panel)
+        return Driver(str(code.fn.name), self.pointers, sum(g.count for g in shared),
+                      self.packed_a + panel)
 
     def _edge(self, vector: Any, vectors: int, body: Callable[[_Panel], None]) -> None:
         """The panel that begins at a vector; the last vector of all may be cut by the edge of C."""

@@ -10,9 +10,12 @@ Shapes alone say which, so the order of a sum does not depend on the number of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from kiso.compiler.contract.micro import EPILOGUES, PLAIN, Epilogue, chain
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.loops import Buffer, Contract, Program
 
-__all__ = ["Expansion", "Step", "expand"]
+__all__ = ["Expansion", "Load", "Source", "Step", "expand"]
 
 PARTS = 4
 SMALL, SMALL_PARTS = 4096, 12  # for so few weights; fair to 1, 2, 3 and 4 threads
@@ -83,38 +86,73 @@ class Step(Contract):
             "  br label %test", "done:", "  ret void", "}"])
 
 
+@dataclass(frozen=True)
+class Source:
+    """IR of some drivers; `size` is the length of the packed weights."""
+
+    text: str
+    drivers: tuple[Driver, ...]
+    size: int = 0
+
+
+Load = Callable[[str, Callable[[], Source]], tuple[tuple[Driver, ...], int]]
+
+
 @dataclass(frozen=True, eq=False)
 class Expansion:
-    """A program whose contracts are steps, the library of their code, scratch for each thread."""
+    """A program whose contracts are steps, and scratch for each thread."""
 
     program: Program
-    lib: Library
     scratch: Buffer
     floats: int
 
 
-def expand(program: Program, machine: Machine) -> Expansion:
-    """Replace every contract by its steps."""
-    made = _Expander(Library(machine))
+def expand(program: Program, machine: Machine, load: Load) -> Expansion:
+    """Replace every contract by its steps. `load(key, write)` gives drivers and size of a source:
+    as it did before for this key, or as `write` says. Keys name all that the code depends on."""
+    made = _Expander(machine, load)
     for kernel in program.kernels:
         if isinstance(kernel, Contract):
             made.contract(kernel)
         else:
             made.program.kernels.append(kernel)
-    return Expansion(made.program, made.lib, made.scratch, made.floats)
+    return Expansion(made.program, made.scratch, made.floats)
+
+
+@cache
+def _version() -> str:
+    """What the generator is: the hash of its source."""
+    digest = sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class _Expander:
-    def __init__(self, library: Library):
-        self.lib = library
+    def __init__(self, machine: Machine, load: Load):
+        self.machine = machine
+        self.load = load
         self.program = Program()
         self.scratch = Buffer((1,), np.dtype(np.float32), (0,), "scratch")
         self.floats = 0
-        self.count = 0
+        self.known: dict[str, tuple[tuple[Driver, ...], int]] = {}
+
+    def made(self, write: Callable[[Library, str], tuple[tuple[Driver, ...], int]],
+             *numbers: Any) -> tuple[tuple[Driver, ...], int]:
+        """Drivers that depend on these numbers alone; equal ones are written once."""
+        text = repr((_version(), self.machine, write.__name__, numbers))
+        key = f"{write.__name__}_{sha256(text.encode()).hexdigest()[:16]}"
+
+        def source() -> Source:
+            library = Library(self.machine)
+            drivers, size = write(library, key)
+            return Source(str(library.module), drivers, size)
+        if key not in self.known:
+            self.known[key] = self.load(key, source)
+        return self.known[key]
 
     def contract(self, contract: Contract) -> None:
         """Append the steps of one contract."""
-        self.count += 1
         if isinstance(contract.op, ops.MatMul):
             self.product(contract)
         elif isinstance(contract.op, ops.ConvWeightGrad):
@@ -133,10 +171,6 @@ class _Expander:
             contract.op, (*given, *extra, self.scratch), (), into, contract.name, driver=driver,
             arguments=tuple(every), scratch=self.scratch, operations=operations, **more))
 
-    def epilogue(self, contract: Contract) -> Epilogue:
-        """What the plan wants done with each result."""
-        return chain(*(EPILOGUES[name] for name in contract.after)) if contract.after else PLAIN
-
     def floats_buffer(self, count: int, name: str) -> Buffer:
         """Memory between two steps."""
         return Buffer((count,), np.dtype(np.float32), (0,), name)
@@ -145,8 +179,11 @@ class _Expander:
         """C = op(A) op(B)."""
         rows, columns = contract.buffer.shape
         depth = contract.inputs[0].shape[0 if contract.turned[0] else 1]
-        driver = matmul(self.lib, Product(rows, columns, depth, *contract.turned),
-                        self.epilogue(contract), f"c{self.count}")
+        product = Product(rows, columns, depth, *contract.turned)
+
+        def matrix_product(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
+            return (matmul(library, product, epilogue(contract.after), name),), 0
+        (driver,), _ = self.made(matrix_product, product, contract.after)
         self.step(contract, driver, contract.inputs[:2], contract.buffer,
                   2 * rows * columns * depth, contract.inputs[2:])
 
@@ -156,12 +193,16 @@ class _Expander:
         images, W, *extra = contract.inputs
         x, y = (contract.buffer, images) if backward else (images, contract.buffer)
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
-        make = conv_input_gradient if backward else conv_forward
-        found = make(self.lib, conv, self.epilogue(contract), name=f"c{self.count}")
-        packer = found.packer(taps_first(W), backward)
-        packed = self.floats_buffer(found.packed_size, "packed")
+        strides = taps_first(W)
+
+        def convolution(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
+            make = conv_input_gradient if backward else conv_forward
+            found = make(library, conv, epilogue(contract.after), name=name)
+            return (found.packer(strides, backward), found.main), found.packed_size
+        (packer, main), size = self.made(convolution, conv, backward, strides, contract.after)
+        packed = self.floats_buffer(size, "packed")
         self.step(contract, packer, (W,), packed)
-        self.step(contract, found.main, (images, packed), contract.buffer,
+        self.step(contract, main, (images, packed), contract.buffer,
                   2 * prod(y.shape) * prod(W.shape[1:]), extra)
 
     def weights(self, contract: Contract) -> None:
@@ -173,15 +214,27 @@ class _Expander:
         size = prod(W.shape)
         many = size <= SMALL and conv.batch >= SMALL_PARTS
         parts = 0 if by_columns(conv) else SMALL_PARTS if many else PARTS
-        driver = conv_weight_gradient(self.lib, conv, parts, name=f"c{self.count}")
+
+        def weight_gradient(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
+            return (conv_weight_gradient(library, conv, parts, name=name),), 0
+        (driver,), _ = self.made(weight_gradient, conv, parts)
         if not parts and W.order == (2, 3, 1, 0):
             self.step(contract, driver, (x, gy), W, work)
             return
         shares = max(1, parts)
         into = self.floats_buffer(shares * size, "parts")
         self.step(contract, driver, (x, gy), into, work, parts=parts, own=into, piece=size)
-        total = conv_weight_sum(self.lib, conv, shares, taps_first(W), f"c{self.count}_sum")
+        strides = taps_first(W)
+
+        def weight_sum(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
+            return (conv_weight_sum(library, conv, shares, strides, name),), 0
+        (total,), _ = self.made(weight_sum, conv, shares, strides)
         self.step(contract, total, (into,), W)
+
+
+def epilogue(after: Sequence[str]) -> Epilogue:
+    """What the plan wants done with each result."""
+    return chain(*(EPILOGUES[name] for name in after)) if after else PLAIN
 
 
 def taps_first(W: Buffer) -> tuple[int, int, int, int]:
