@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import time
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -178,9 +181,11 @@ class Team:
         self.mailboxes: Array = aligned(8 * MAILBOX * helpers).view(np.int64)
         self.mailboxes[:] = IDLE
         self.wake = [threading.Semaphore(0) for _ in range(helpers)]
-        for k in range(helpers):
-            threading.Thread(target=self._live, args=(k,), name=f"kiso-{k + 1}",
-                             daemon=True).start()
+        self.apart_from = -1  # the caller's processor, which they keep off
+        self.threads = [threading.Thread(target=self._live, args=(k,), name=f"kiso-{k + 1}",
+                                         daemon=True) for k in range(helpers)]
+        for thread in self.threads:
+            thread.start()
 
     def _live(self, k: int) -> None:
         serve = self.native.serve
@@ -193,6 +198,7 @@ class Team:
     def run(self, jobs: Array) -> None:
         """All jobs at the same time, the first one here."""
         start = self.native.launch
+        self._spread()
         while not start(self.mailboxes.ctypes.data, jobs.ctypes.data, len(self.wake)):
             for k, wake in enumerate(self.wake):
                 if self.mailboxes[MAILBOX * k] == ASLEEP:
@@ -200,6 +206,26 @@ class Team:
             time.sleep(NAP)
 
 
+    def _spread(self) -> None:
+        """Keep the helpers off the caller's processor. Linux may leave two threads that never sleep
+        on one processor for a second; the caller's own thread is left alone."""
+        here = _processor()
+        if here in (self.apart_from, -1):
+            return
+        others = os.sched_getaffinity(0) - {here}
+        if len(others) >= len(self.threads) > 0:
+            for thread in self.threads:
+                with suppress(OSError):  # it is a wish
+                    os.sched_setaffinity(thread.native_id or 0, others)
+        self.apart_from = here
+
+
+def _processor() -> int:
+    """The number of the processor that this runs on; -1 where it cannot be told."""
+    return _getcpu() if _getcpu is not None else -1
+
+
+_getcpu: Any = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 _teams: dict[int, list[Team]] = {}  # those that are free, by size
 
 
