@@ -19,7 +19,7 @@ def missing(peers: Sequence[str]) -> str:
     lacking = [module for peer in peers for module in NEEDS[peer]
                if importlib.util.find_spec(module) is None]
     return (f"not installed: {', '.join(lacking)}. Peers are optional; install the versions that "
-            "requirements-peers.txt pins, or name others with --peers." if lacking else "")
+            "requirements-peers.txt and requirements-benchmarks.txt pin, or name others." if lacking else "")
 
 
 @contextmanager

@@ -53,7 +53,8 @@ def test_the_lock_holds_what_is_declared() -> None:
     assert unmet(declared() + declared("dev"), pinned) == []
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-peers.txt"])
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-peers.txt",
+                                  "requirements-benchmarks.txt"])
 def test_no_file_names_a_place(file: str) -> None:
     """Where packages come from is the business of each machine's pip."""
     text = (ROOT / file).read_text("utf-8")
