@@ -19,7 +19,8 @@ def missing(peers: Sequence[str]) -> str:
     lacking = [module for peer in peers for module in NEEDS[peer]
                if importlib.util.find_spec(module) is None]
     return (f"not installed: {', '.join(lacking)}. Peers are optional; install the versions that "
-            "requirements-peers.txt and requirements-benchmarks.txt pin, or name others." if lacking else "")
+            "requirements-peers.txt and requirements-benchmarks.txt pin, or name others."
+            if lacking else "")
 
 
 @contextmanager
