@@ -6,7 +6,8 @@ statistics are part of the run, so that validation, test and new data are scaled
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,16 @@ class Normalizer:
     def restore_target(self, y: Any) -> Any:
         """Undo `apply_target`: predictions in the target's own units."""
         return y if self.y_mean is None else y * self.y_std + self.y_mean
+
+    def arrays(self) -> dict[str, Stats]:
+        """The statistics that there are, by name: what `scaled_by` takes, perhaps as traced values.
+        """
+        named = {"mean": self.mean, "std": self.std, "y_mean": self.y_mean, "y_std": self.y_std}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def scaled_by(self, arrays: Mapping[str, Any]) -> Normalizer:
+        """The same with these statistics in place of its own."""
+        return replace(self, **arrays)
 
     def to_json(self) -> dict[str, Any]:
         """A record that `from_json` reads back exactly."""
