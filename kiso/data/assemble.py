@@ -24,7 +24,7 @@ HELD_OUT = 0.1  # of the given training part, for a validation or test part that
 
 
 def _cut(part: Part, rows: Any) -> Part:
-    return Part(part.x[rows], part.y[rows], [part.names[i] for i in rows])
+    return Part(part.x[rows], part.y[rows], [part.names[i] for i in rows.tolist()])
 
 
 def _conflicts(part: Part, groups: Any, pool: Pool) -> None:

@@ -38,4 +38,4 @@ def across(parts: Mapping[str, tuple[npt.NDArray[np.uint8], Sequence[str]]],
         for digest, name in zip(_digests(x), names, strict=True):
             places[digest].append((part, name))
     return tuple(tuple(copies) for copies in places.values()
-                 if len({part for part, _ in copies}) > 1)
+                 if len(copies) > 1 and len({part for part, _ in copies}) > 1)

@@ -6,7 +6,8 @@ statistics are part of the run, so that validation, test and new data are scaled
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,19 @@ __all__ = ["Normalizer"]
 Stats = npt.NDArray[np.float32]  # broadcastable over the samples: (1, C, 1, 1), (1, D) or (1, K)
 
 
-def _histograms(x: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How often each of the 256 values occurs in each channel (C, 256): exact, in little memory."""
-    found = np.zeros((x.shape[1], 256), np.int64)
-    for start in range(0, len(x), 2048):
-        for channel in range(x.shape[1]):
-            part = x[start:start + 2048, channel].ravel()
-            found[channel] += np.bincount(part, minlength=256)
-    return found
-
-
 def _image_stats(x: npt.NDArray[np.uint8]) -> tuple[Stats, Stats]:
-    found = _histograms(x)  # (C, 256)
-    values, total = np.arange(256.0), found.sum(1)
-    mean = found @ values / total
-    var = (found * (values - mean[:, None]) ** 2).sum(1) / total
+    """Exact but for the last division: sums of whole numbers below 2^53 have no rounding, neither
+    in float64, in whatever order, nor as integers."""
+    total, squares = [0] * x.shape[1], [0] * x.shape[1]
+    rows = max(1, 32768 // x[0, 0].size)  # a block that stays near the processor
+    for start in range(0, len(x), rows):
+        for channel, part in enumerate(x[start:start + rows].swapaxes(0, 1)):
+            block = part.astype(np.float64).ravel()
+            total[channel] += int(block.sum())
+            squares[channel] += int(block @ block)
+    n = x[:, 0].size
+    mean = np.array([a / n for a in total])
+    var = np.array([(n * b - a * a) / n**2 for a, b in zip(total, squares, strict=True)])
     shape = (1, len(mean), 1, 1)
     return mean.reshape(shape).astype(np.float32), _spread(np.sqrt(var)).reshape(shape)
 
@@ -84,6 +83,16 @@ class Normalizer:
     def restore_target(self, y: Any) -> Any:
         """Undo `apply_target`: predictions in the target's own units."""
         return y if self.y_mean is None else y * self.y_std + self.y_mean
+
+    def arrays(self) -> dict[str, Stats]:
+        """The statistics that there are, by name: what `scaled_by` takes, perhaps as traced values.
+        """
+        named = {"mean": self.mean, "std": self.std, "y_mean": self.y_mean, "y_std": self.y_std}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def scaled_by(self, arrays: Mapping[str, Any]) -> Normalizer:
+        """The same with these statistics in place of its own."""
+        return replace(self, **arrays)
 
     def to_json(self) -> dict[str, Any]:
         """A record that `from_json` reads back exactly."""

@@ -7,6 +7,7 @@ Philox draws (Salmon et al. 2011), which are fixed by definition and do not chan
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -123,7 +124,8 @@ def partition(n: int, parts: Sequence[float], *, seed: int, labels: npt.ArrayLik
     group = np.arange(n) if groups is None else np.asarray(groups)
     by_group = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[by_group], prepend=-1)) if n else np.zeros(0, np.int64)
-    units: list[Rows] = list(np.split(by_group, starts[1:])) if n else []
+    edges: list[int] = [*starts.tolist(), n]
+    units: list[Rows] = [by_group[a:b] for a, b in itertools.pairwise(edges)]
     draws = _draws(n, seed, _FOR_SPLIT)
     first = by_group[starts]  # a group's first row stands for it
     dealt: list[list[Rows]] = [[] for _ in parts]

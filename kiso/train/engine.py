@@ -182,6 +182,7 @@ class Compiled(Engine):
     def training(self, data: Dataset, batch: Batch) -> Executable:
         """The code of the training step for such arguments."""
         one = {name: value if name == "epoch_key" else value[0] for name, value in batch.items()}
+        one["scale"] = self.step.normalizer.arrays()
         args = (data.x, data.y, one)
         key = ("train", shapes(*args))
         if key in self.codes:
@@ -215,7 +216,8 @@ class Compiled(Engine):
     def train(self, data: Dataset, batch: Batch, shield: Shield | None = None) -> Found:
         code = self.training(data, batch)
         n, k = len(self.natural), len(batch["rows"])
-        arrays = [*self.place(code, n), data.x, data.y, *flatten_tree(batch)[0]]
+        scale = self.step.normalizer.arrays()
+        arrays = [*self.place(code, n), data.x, data.y, *flatten_tree((batch, scale))[0]]
         started = time.perf_counter()
         if shield:
             shield.up()
@@ -231,13 +233,14 @@ class Compiled(Engine):
         size = evaluation_batch(x)
         given = [x] if y is None else [x, y]
         code, n, names = self.judging([part[:0] for part in given], size)
+        scale = flatten_tree(self.step.normalizer.arrays())[0]
         found: list[list[Array]] = []
         at, steps = 0, 1
         while at < max(len(x), 1):
             steps = min(steps, max(1, (len(x) - at) // size))
             parts = [batches(part[at:at + steps * size], steps, size) for part in given]
             started = time.perf_counter()
-            found.append(code.run([*self.place(code, n), *parts], steps=steps,
+            found.append(code.run([*self.place(code, n), *parts, *scale], steps=steps,
                                   moving=range(n, n + len(parts))).outputs)
             at += steps * size
             steps = max(1, int(CALL_SECONDS * steps / (time.perf_counter() - started)))
@@ -247,7 +250,9 @@ class Compiled(Engine):
     def judging(self, given: list[Array], size: int) -> tuple[Executable, int, tuple[str, ...]]:
         """The code of inference for batches of such arrays, how many leaves of the state it takes,
         and the names of what it gives."""
-        batch = {name: batches(part, 1, size)[0] for name, part in zip("xy", given, strict=False)}
+        batch: Batch = {name: batches(part, 1, size)[0]
+                        for name, part in zip("xy", given, strict=False)}
+        batch["scale"] = self.step.normalizer.arrays()
         state = usable(self.state())
         n = len(flatten_tree(state)[0])
         key = ("evaluate", shapes(batch))

@@ -9,7 +9,9 @@ as one graph.
              "slots": {name: {slot: array}}, "t": float32 step count}
     batch = {"x": samples, "y": targets, "rows": sample numbers (N,), "lr": float32,
              "key": uint32 (4,) for dropout (seed, step),
-             "epoch_key": the same for augmentation (seed, epoch)}
+             "epoch_key": the same for augmentation (seed, epoch),
+             "scale": the normalizer's arrays; as arguments of a graph they are not part of the
+             code, which then serves every seed and every data set of these shapes}
 """
 
 from __future__ import annotations
@@ -69,24 +71,30 @@ class Step:
         """Parameters with requires_grad=False: used, but neither changed nor decayed."""
         return frozenset(n for n, p in self.model.named_parameters() if not p.requires_grad)
 
-    def losses(self, output: Any, y: Any) -> Any:
+    def scaling(self, batch: Batch) -> Normalizer:
+        """The normalizer, with the arrays of the batch if it has any."""
+        return self.normalizer.scaled_by(batch.get("scale", {}))
+
+    def losses(self, output: Any, batch: Batch) -> Any:
         """Loss of each sample (N,)."""
+        y = batch["y"]
         if self.task == "classification":
             return ops.cross_entropy(output, y, label_smoothing=self.label_smoothing,
                                      reduction="none")
-        t = self.normalizer.apply_target(y)
+        t = self.scaling(batch).apply_target(y)
         f = {"mse": ops.mse_loss, "l1": ops.l1_loss, "huber": ops.huber_loss}[self.loss]
         return ops.mean(f(output, t, reduction="none"), 1)
 
-    def scores(self, output: Any, y: Any) -> Any:
+    def scores(self, output: Any, batch: Batch) -> Any:
         """For each sample (N,): 1 if the class is right, or the mean absolute error."""
+        y = batch["y"]
         if self.task == "classification":
             return ops.cast(ops.equal(ops.argmax(output, 1), y), "float32")
-        return ops.mean(ops.abs(self.normalizer.restore_target(output) - y), 1)
+        return ops.mean(ops.abs(self.scaling(batch).restore_target(output) - y), 1)
 
     def gradients(self, state: State, batch: Batch) -> tuple[Any, dict[str, Any], Any]:
         """Mean loss, its gradients, and (loss of each sample, output, new buffers)."""
-        x = self.normalizer.apply(batch["x"])
+        x = self.scaling(batch).apply(batch["x"])
         if self.augment is not None:
             x = self.augment.apply(x, batch["epoch_key"], batch["rows"])
 
@@ -94,7 +102,7 @@ class Step:
             output, buffers = nn.functional_call(
                 self.scores_net, {**state["params"], **trained}, state["buffers"], x,
                 key=batch["key"], training=True)
-            losses = self.losses(output, batch["y"])
+            losses = self.losses(output, batch)
             return ops.mean(losses), (losses, output, buffers)
 
         return value_and_grad(forward, self.trained(state["params"]))
@@ -112,7 +120,7 @@ class Step:
             t=t, loss=loss)
         metrics = {
             "loss": ops.sum(raw(losses)),
-            "score": ops.sum(self.scores(raw(output), batch["y"])),
+            "score": ops.sum(self.scores(raw(output), batch)),
             "gradient_norm": global_norm(grads),
         }
         # Laid over the old ones, so that frozen parameters and the order of the names stay.
@@ -127,14 +135,15 @@ class Step:
 
     def evaluate(self, state: State, batch: Batch) -> dict[str, Any]:
         """Inference: loss and score of each sample, and probabilities or predictions (N, K)."""
+        scaling = self.scaling(batch)
         with no_grad():
             output, _ = nn.functional_call(self.scores_net, state["params"], state["buffers"],
-                                           self.normalizer.apply(batch["x"]), key=None,
+                                           scaling.apply(batch["x"]), key=None,
                                            training=False)
             output = raw(output)
             result = {"output": ops.softmax(output, 1) if self.task == "classification"
-                      else self.normalizer.restore_target(output)}
+                      else scaling.restore_target(output)}
             if "y" in batch:
-                result["loss"] = raw(self.losses(output, batch["y"]))
-                result["score"] = raw(self.scores(output, batch["y"]))
+                result["loss"] = raw(self.losses(output, batch))
+                result["score"] = raw(self.scores(output, batch))
             return result

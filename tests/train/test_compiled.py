@@ -12,7 +12,7 @@ from kiso import optim
 from kiso.compiler import flatten_tree
 from kiso.errors import ConfigError
 from kiso.train import Callback, RunResult, TrainOptions, resume, train
-from kiso.train.engine import ENGINES, Engine
+from kiso.train.engine import ENGINES, Compiled, Engine
 from tests.train.test_step import PICTURES, whole_step
 
 NET = "conv6k3p1 bn relu pool2 conv8k3 gelu avgpool2 flatten dropout0.2 linear16 tanh linear10"
@@ -70,6 +70,31 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     assert run(tmp_path / "part", [Interrupt()]).stopped == "interrupted"
     assert resume(tmp_path / "part").metrics["weights_sha256"] == whole.metrics["weights_sha256"]
+
+
+@pytest.mark.parametrize("data", ["digits", "table"])
+def test_another_seed_is_the_same_code(data: str, tmp_path: Path,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds deal the samples anew, so mean and standard deviation differ, but not the code."""
+    monkeypatch.setenv("KISO_CACHE", str(tmp_path / "cache"))
+    table = tmp_path / "table.csv"
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 3)) * [1, 5, 0.1]
+    table.write_text("a,b,y\n" + "".join(f"{a},{b},{a + b + c}\n" for a, b, c in rows))
+    found: list[RunResult] = []
+    for seed in (0, 1):
+        monkeypatch.setattr("kiso.train.engine._codes", {})  # another process
+        if data == "digits":
+            result = run(seed=seed, epochs=1)
+        else:
+            result = run(data=str(table), model="linear5 tanh linear1", augment=None,
+                         batch_size=30, seed=seed, epochs=1)
+        assert isinstance(result.engine, Compiled) and len(result.engine.codes) > 1
+        assert all(code.lib.from_cache == (seed == 1) for code in result.engine.codes.values())
+        found.append(result)
+    scales = [flatten_tree(r.engine.step.normalizer.arrays())[0] for r in found if r.engine]
+    assert len(scales[0]) == (2 if data == "digits" else 4)
+    assert all((a != b).any() for a, b in zip(*scales, strict=True))
 
 
 def test_inputs_are_left_alone() -> None:
