@@ -64,7 +64,7 @@ class Executable:
         self.target = to or target()
         self.threads = threads or config.num_threads()
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
-        expanded = expand(settle(found.program, found.carried), machine)
+        expanded = expand(settle(found.program, found.carried, found.results), machine)
         width = self.target.vector_bytes
         program = fuse(split_reductions(expanded.program, width), width, found.carried)
         self.module: Module = generate(program, width, _contract)
