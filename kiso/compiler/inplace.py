@@ -6,14 +6,16 @@ That holds where nobody reads the old value any more, and where the kernel that 
 reads the old one at the element that it writes, if at all. Otherwise the new value has memory of
 its own and is copied at the end.
 
-All writing to state comes last in the program. So a step whose loss is no number can be given up
-before it has changed anything.
+No state is written before the step's other results are there. So a step whose loss is no number can
+be given up before it has changed anything. After that a large gradient is used up as soon as it is
+there, or all of them would be in memory at the end; small updates come last, many in one kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace as changed
+from math import prod
 
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.codegen.split import replace
@@ -32,10 +34,13 @@ from kiso.compiler.loops import (
 
 __all__ = ["settle"]
 
+LARGE = 1 << 20  # bytes of a gradient that is not kept until the end
 
-def settle(program: Program, carried: Mapping[Buffer, Buffer]) -> Program:
+
+def settle(program: Program, carried: Mapping[Buffer, Buffer],
+           results: Collection[Buffer] = ()) -> Program:
     """The program with every state buffer (key) updated to what its partner (value) holds after
-    it; what writes to state comes last."""
+    it; what writes to state comes after the results."""
     kernels = list(program.kernels)
     renamed: dict[Buffer, Buffer] = {}
     copies = Program()
@@ -56,8 +61,52 @@ def settle(program: Program, carried: Mapping[Buffer, Buffer]) -> Program:
         if late:
             written.add(kernel.buffer)
     result = Program()
-    result.kernels = [*head, *tail]
+    result.kernels = _early(*_first(head, results), tail) if tail else head
     return result
+
+
+def _first(kernels: list[Kernel | Contract], results: Collection[Buffer]
+           ) -> tuple[list[Kernel | Contract], int]:
+    """The kernels with those before that make the results, and how many these are."""
+    needed = set(results)
+    makers: list[Kernel | Contract] = []
+    others: list[Kernel | Contract] = []
+    for kernel in reversed(kernels):
+        found = kernel.buffer in needed
+        (makers if found else others).append(kernel)
+        if found:
+            needed.update(reads(kernel))
+    return [*reversed(makers), *reversed(others)], len(makers)
+
+
+def _early(head: list[Kernel | Contract], first: int, tail: list[Kernel | Contract]
+           ) -> list[Kernel | Contract]:
+    """Both lists as one: a kernel of `tail` that reads something large follows on the last one in
+    `head` that reads it too, and after so many first, with all that it needs and what needs it.
+    The others come at the end."""
+    needs = [{j for j, other in enumerate(tail[:i]) if other.buffer in (*reads(k), k.buffer)
+              or k.buffer in reads(other)} for i, k in enumerate(tail)]
+    made = {k.buffer: i + 1 for i, k in enumerate(head)}
+    read = {b: i + 1 for i, k in enumerate(head) for b in reads(k)}
+    soon: set[int] = set()
+    for i, kernel in enumerate(tail):
+        if not soon.isdisjoint(needs[i]) or any(_large(b) for b in reads(kernel) if b in made):
+            soon.add(i)
+    for i in reversed(range(len(tail))):
+        if i in soon:
+            soon |= needs[i]
+    after: list[list[Kernel | Contract]] = [[] for _ in range(len(head) + 1)]
+    at: list[int] = []
+    for i, kernel in enumerate(tail):
+        at.append(len(head) if i not in soon else max(
+            first, read.get(kernel.buffer, 0), *(made.get(b, 0) for b in reads(kernel)),
+            *(read.get(b, 0) for b in reads(kernel) if _large(b)), *(at[j] for j in needs[i])))
+        after[at[i]].append(kernel)
+    return [*after[0], *(k for i, one in enumerate(head) for k in (one, *after[i + 1]))]
+
+
+def _large(buffer: Buffer) -> bool:
+    return prod(buffer.shape) * buffer.dtype.itemsize >= LARGE
 
 
 def _fits(kernels: list[Kernel | Contract], old: Buffer, new: Buffer) -> bool:

@@ -65,7 +65,8 @@ class Executable:
         self.threads = threads or config.num_threads()
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
         parts = Objects(self.target)
-        expanded = expand(settle(found.program, found.carried), machine, parts.load)
+        settled = settle(found.program, found.carried, found.results)
+        expanded = expand(settled, machine, parts.load)
         width = self.target.vector_bytes
         program = fuse(split_reductions(expanded.program, width), width, found.carried)
         self.module: Module = generate(program, width, _contract)

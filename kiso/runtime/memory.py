@@ -33,27 +33,26 @@ def arrange(program: Program, phases: Sequence[int],
     """Offset of each buffer in the block, and the block's length.
 
     A buffer lives from the phase in which it is written to the last one in which it is read (within
-    a phase threads are not in step). Each new buffer takes the lowest gap that is large enough
-    among those that are alive.
+    a phase threads are not in step). One after the other takes the lowest gap among those that
+    live with it: in the order of the program, or the largest first, whichever needs less.
     """
-    last: dict[Buffer, int] = {}
+    lives: dict[Buffer, tuple[int, int]] = {}  # in the order of the program
     for phase, kernel in zip(phases, program.kernels, strict=True):
         for b in (*reads(kernel), *kernel.buffers):
-            last[b] = phase
-    place: dict[Buffer, int] = {}
-    alive: list[Buffer] = []
-    length = 0
-    for phase, kernel in zip(phases, program.kernels, strict=True):
-        alive = [b for b in alive if last[b] >= phase]
-        for new in kernel.buffers:
-            if new in outside or new in place:
-                continue
+            if b in lives or (b in kernel.buffers and b not in outside):
+                lives[b] = (lives.get(b, (phase, phase))[0], phase)
+    found: list[tuple[int, dict[Buffer, int]]] = []
+    for order in (list(lives), sorted(lives, key=lambda b: -size(b))):
+        place: dict[Buffer, int] = {}
+        for new in order:
+            begin, end = lives[new]
             start = 0
-            for b in sorted(alive, key=lambda b: place[b]):
+            for b in sorted((b for b in place if lives[b][0] <= end and begin <= lives[b][1]),
+                            key=lambda b: place[b]):
                 if place[b] - start >= size(new):
                     break
                 start = max(start, place[b] + size(b))
             place[new] = start
-            alive.append(new)
-            length = max(length, start + size(new))
+        found.append((max((place[b] + size(b) for b in place), default=0), place))
+    length, place = min(found, key=lambda f: f[0])
     return place, length
