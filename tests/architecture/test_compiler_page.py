@@ -58,6 +58,15 @@ def test_every_named_file_exists() -> None:
     assert [x for x in found if not (PACKAGE / x).exists() and not (ROOT / x).exists()] == []
 
 
+def test_the_map_of_the_compiler_is_the_tree() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.split("### The compiler, file by file")[1].split("\n## ")[0]
+    files = {f.relative_to(PACKAGE).as_posix() for part in ("compiler", "runtime")
+             for f in (PACKAGE / part).rglob("*.py")
+             if f.stem != "__init__" and f.parent.name != "lower"}
+    assert named_files(table) - {"compiler/lower/"} == files
+
+
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", BLOCK.sub("", PAGE))
     assert links
