@@ -31,10 +31,10 @@ __all__ = ["RECIPES", "main", "parser", "train"]
 CONVOLUTIONS = ("conv16k3s2p1nobias bn relu conv32k3p1nobias bn relu pool2 "
                 "conv64k3nobias bn relu pool2 flatten linear10")
 RECIPES = {
-    "convolutions": (CONVOLUTIONS, ("--epochs", "2", "--batch-size", "128", "--lr", "0.015",
+    "convolutions": (CONVOLUTIONS, ("--epochs", "2", "--batch-size", "120", "--lr", "0.015",
                                     "--schedule", "onecycle")),
     "mlp": ("flatten linear100 relu linear10",
-            ("--epochs", "4", "--batch-size", "128", "--lr", "0.005", "--schedule", "onecycle")),
+            ("--epochs", "3", "--batch-size", "120", "--lr", "0.005", "--schedule", "onecycle")),
 }
 
 
