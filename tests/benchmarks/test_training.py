@@ -27,10 +27,10 @@ class Fixed:
     def __init__(self, loss: float, weight: float, velocity: float = 1.0):
         self.loss = loss
         self.named = ({"w": np.full(3, weight)}, {}, {"w": np.full(3, velocity)})
-        self.steps = 0
+        self.count = 0
 
     def step(self) -> float:
-        self.steps += 1
+        self.count += 1
         return self.loss
 
     def weights(self) -> Any:
@@ -141,7 +141,15 @@ def test_everybody_runs_in_every_round() -> None:
     times = race(contenders, 3, seconds=0)
     assert set(times) == {"a", "b"} and min(times.values()) > 0
     # 2 to warm up, 1 to find the length of a turn; 3 rounds of 1 untimed and 1 timed.
-    assert [c.steps for c in contenders.values()] == [9, 9]
+    assert [c.count for c in contenders.values()] == [9, 9]
+
+    class Native(Fixed):
+        def steps(self, count: int) -> None:  # many in one call, where there is such a thing
+            self.count += count
+
+    native = Native(1, 2)
+    race({"a": native, "b": Fixed(1, 2)}, 3, seconds=0)
+    assert native.count == 9
 
 
 def test_a_net_is_checked_and_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
