@@ -113,9 +113,15 @@ def train(options: TrainOptions, callbacks: Sequence[Callback] = (), *,
     with _terminable(), thread_limit(options.threads) as threads:
         setup = build(options, splits=splits, model=model)
         engine = _engine(setup, threads)
+        folder = Path(options.out) if options.out else new_folder(Path("runs"), run_name(options))
+        needed = _needed_bytes(engine.state())
+        if save:
+            Store.check(folder, options.overwrite, needed)
         _prepare(engine, setup, callbacks)
         position = Position(schedule=setup.schedule.start())
-        store = _create_store(options, setup, engine.state()) if save else None
+        store = Store.create(folder, options.overwrite, needed) if save else None
+        if store is not None:
+            store.save_config(setup.config())
         return _run(setup, engine, position, store, callbacks, threads, started)
 
 
@@ -177,13 +183,11 @@ def _prepare(engine: Engine, setup: Setup, callbacks: Sequence[Callback]) -> Non
             callback.prepare_end()
 
 
-def _create_store(options: TrainOptions, setup: Setup, state: State) -> Store:
-    folder = Path(options.out) if options.out else new_folder(Path("runs"), run_name(options))
+def _needed_bytes(state: State) -> int:
+    """Room for the files of a run: two checkpoints and the one that is being written."""
     numbers = sum(v.nbytes for v in state["params"].values())
     slots = sum(v.nbytes for s in state["slots"].values() for v in s.values())
-    store = Store.create(folder, options.overwrite, 3 * (numbers + slots) + 5_000_000)
-    store.save_config(setup.config())
-    return store
+    return 3 * (numbers + slots) + 5_000_000
 
 
 def _run(setup: Setup, engine: Engine, position: Position, store: Store | None,

@@ -52,11 +52,12 @@ class Store:
         self.folder = folder
 
     @classmethod
-    def create(cls, folder: Path, overwrite: bool, needed_bytes: int) -> Store:
-        """A folder for a new run, checked to be writable before any time is spent.
+    def check(cls, folder: Path, overwrite: bool, needed_bytes: int) -> list[str]:
+        """Whether a run can be written there, before any time is spent; what of an older one would
+        be replaced.
 
         Errors: ConfigError when it holds a run already; OutputError when it cannot be written or
-        the disk has less than `needed_bytes` left. Then nothing is left behind.
+        the disk has less than `needed_bytes` left. Nothing is left behind.
         """
         present = [name for name in WRITTEN if (folder / name).exists()]
         if present and not overwrite:
@@ -73,11 +74,17 @@ class Store:
                                      "another folder with --out.", needed=needed_bytes / 1e6,
                                      folder=folder, free=free / 1e6))
             check_writable(folder)
-        except OutputError:
+        finally:
             for path in made:
                 if path.is_dir() and not any(path.iterdir()):
                     path.rmdir()
-            raise
+        return present
+
+    @classmethod
+    def create(cls, folder: Path, overwrite: bool, needed_bytes: int) -> Store:
+        """A folder for a new run. Errors: see `check`."""
+        present = cls.check(folder, overwrite, needed_bytes)
+        make_folder(folder)
         for name in present:
             (folder / name).unlink()
         store = cls(folder)

@@ -22,7 +22,7 @@ from kiso.compiler.lower import RULES
 from kiso.compiler.plan import plan
 from kiso.ops import REGISTRY
 from kiso.runtime import Executable, engine
-from kiso.runtime.jit import compile_object
+from kiso.runtime.jit import Objects, compile_object, merged
 from kiso.runtime.target import Target
 from kiso.runtime.work import LAST, STOP, SYNC_WORDS
 from tests.train.test_step import whole_step
@@ -71,8 +71,8 @@ done:
 class Text:
     """In the place of a Library: code that cannot be loaded here."""
 
-    def __init__(self, text: str, target: Target, names: list[str]):
-        self.text, self.target = text, target
+    def __init__(self, text: str, target: Target, names: list[str], parts: Objects):
+        self.text, self.target = merged(text, *(w().text for w in parts.writers)), target
         self.address = dict.fromkeys(names, 1)
 
 
