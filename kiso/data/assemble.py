@@ -24,7 +24,9 @@ HELD_OUT = 0.1  # of the given training part, for a validation or test part that
 
 
 def _cut(part: Part, rows: Any) -> Part:
-    return Part(part.x[rows], part.y[rows], [part.names[i] for i in rows.tolist()])
+    numbers: list[int] = rows.tolist()
+    return Part(part.x[rows], part.y[rows], [part.names[i] for i in numbers],
+                [part.digests[i] for i in numbers] if part.digests else [])
 
 
 def _conflicts(part: Part, groups: Any, pool: Pool) -> None:
@@ -51,7 +53,7 @@ def _deal(pool: Pool, request: Request) -> tuple[dict[str, Part], dict[str, floa
             absent = dict.fromkeys(absent, HELD_OUT)
             train = 1 - sum(absent.values())
         wanted = {"train": train, **absent}
-    groups = duplicates.groups(whole.x) if pool.kind == "image" else None
+    groups = duplicates.groups(whole.digests) if pool.kind == "image" else None
     if groups is not None and pool.task == "classification":
         _conflicts(whole, groups, pool)
     labels = whole.y if pool.task == "classification" else None
@@ -75,7 +77,8 @@ def assemble(pool: Pool, request: Request) -> Splits:
     """Deal the pool; identical pictures stay together, those across given parts are reported."""
     if pool.kind == "image":
         for name, part in pool.parts.items():
-            pool.parts[name] = replace(part, x=convert(part.x, request.image))
+            x = convert(part.x, request.image)
+            pool.parts[name] = replace(part, x=x, digests=duplicates.digests(x))
     parts, dealt = _deal(pool, request)
     small = [name for name in ("train", "val", "test") if len(parts[name].x) == 0]
     if small:
@@ -91,7 +94,7 @@ def assemble(pool: Pool, request: Request) -> Splits:
     sets = {name: Dataset(part.x, part.y, pool.task, pool.kind, pool.classes, tuple(part.names),
                           pool.columns, pool.target, source, encoder)
             for name, part in parts.items()}
-    copies = duplicates.across({name: (part.x, part.names) for name, part in parts.items()}) \
+    copies = duplicates.across({name: (part.digests, part.names) for name, part in parts.items()}) \
         if pool.kind == "image" else ()
     return Splits(sets["train"], sets["val"], sets["test"], tuple(pool.problems), tuple(pool.notes),
                   copies)

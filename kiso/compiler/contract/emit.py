@@ -60,8 +60,9 @@ def partition(extent: int, limit: int) -> tuple[Group, ...]:
 class Library:
     """A module that is being written, for one machine; equal functions are written once."""
 
-    def __init__(self, machine: Machine, module: Any = None):
+    def __init__(self, machine: Machine, module: Any = None, prefix: str = ""):
         self.machine = machine
+        self.prefix = prefix  # of internal names: modules may be put together
         self.module: Any = ir.Module("contract") if module is None else module
         self.made: dict[Any, Any] = {}
 
@@ -82,7 +83,8 @@ class Library:
                  internal: bool = False) -> Code:
         """A new function (pointers..., i64 numbers...) -> nothing; its arrays do not overlap."""
         kind = ir.FunctionType(ir.VoidType(), [PTR] * len(pointers) + [I64] * len(numbers))
-        fn = ir.Function(self.module, kind, self.module.get_unique_name(name))
+        known = f"{self.prefix}{name}" if internal else name
+        fn = ir.Function(self.module, kind, self.module.get_unique_name(known))
         fn.attributes.add("nounwind")
         if internal:
             fn.linkage = "internal"

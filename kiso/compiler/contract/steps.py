@@ -144,7 +144,7 @@ class _Expander:
         key = f"{write.__name__}_{sha256(text.encode()).hexdigest()[:16]}"
 
         def source() -> Source:
-            library = Library(self.machine)
+            library = Library(self.machine, prefix=f"{key}_")
             drivers, size = write(library, key)
             return Source(str(library.module), drivers, size)
         if key not in self.known:

@@ -37,6 +37,7 @@ class Part:
     x: npt.NDArray[Any]
     y: npt.NDArray[Any]
     names: list[str]
+    digests: list[bytes] = field(default_factory=list[bytes])  # of pictures, once they are uniform
 
 
 @dataclass
