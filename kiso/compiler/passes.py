@@ -5,6 +5,8 @@
     turns      a product is turned rather than its result: of y = x W^T the backward pass makes
                gW = (x^T gy)^T, a copy of the largest arrays of a step; gW = gy^T x needs none
     moves      moves that undo each other go: gx = gy (W^T)^T would be a copy of W as well
+    pooled     the gradient through max(relu(x)) over windows is masked before it is spread: what
+               the windows were cut from, four times larger, need not be kept for that
     dead       what no output depends on is left out, such as the gradient of the input pictures,
                which the backward pass of the first layer gives and nobody asks for
 """
@@ -17,10 +19,10 @@ from math import prod
 from typing import Any
 
 from kiso.compiler.graph import Graph, Node, Spec, verify
-from kiso.ops import Cast, MatMul, Reshape, Transpose
+from kiso.ops import Cast, MatMul, MaxPool, MaxPoolGrad, Mul, Reshape, Step, Transpose
 from kiso.ops.op import Array
 
-__all__ = ["PASSES", "common", "dead", "fold", "moves", "optimise", "turns"]
+__all__ = ["PASSES", "common", "dead", "fold", "moves", "optimise", "pooled", "turns"]
 
 LARGEST_FOLDED = 1 << 16  # elements: a larger constant costs more to keep than to compute
 
@@ -105,6 +107,31 @@ def moves(graph: Graph) -> Graph:
     return Graph(graph.specs, graph.inputs, graph.constants, tuple(nodes), outputs)
 
 
+def pooled(graph: Graph) -> Graph:
+    """MaxPoolGrad(x, g) * Step(x) as MaxPoolGrad(x, g * Step(MaxPool(x))): the gradient goes to
+    elements that are the maximum."""
+    specs, nodes = list(graph.specs), list[Node]()
+    maker = {n: node for node in graph.nodes for n in node.outputs}
+    readers = Counter(n for node in graph.nodes for n in node.inputs) + Counter(graph.outputs)
+    known = {(node.op, node.inputs): node.outputs[0] for node in graph.nodes}
+    for node in graph.nodes:
+        nodes.append(node)
+        pair = [maker.get(n) for n in node.inputs if isinstance(node.op, Mul)]
+        grad = next((m for m in pair if m and isinstance(m.op, MaxPoolGrad)), None)
+        if grad is None or not isinstance(grad.op, MaxPoolGrad) or readers[grad.outputs[0]] > 1:
+            continue
+        x, g = grad.inputs
+        top = known.get((MaxPool(**grad.op.settings()), (x,)))
+        same = specs[node.outputs[0]] == specs[grad.outputs[0]]
+        if top is not None and same and any(m and m.op == Step() and m.inputs == (x,)
+                                            for m in pair):
+            step, masked = len(specs), len(specs) + 1
+            specs += [specs[top], specs[g]]
+            nodes[-1:] = [Node(Step(), (top,), (step,)), Node(Mul(), (g, step), (masked,)),
+                          Node(grad.op, (x, masked), node.outputs)]
+    return Graph(tuple(specs), graph.inputs, graph.constants, tuple(nodes), graph.outputs)
+
+
 def dead(graph: Graph) -> Graph:
     """Leave out nodes and constants that no output depends on; inputs stay."""
     needed = set(graph.outputs)
@@ -118,7 +145,8 @@ def dead(graph: Graph) -> Graph:
 
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
-    ("fold", fold), ("common", common), ("turns", turns), ("moves", moves), ("dead", dead))
+    ("fold", fold), ("common", common), ("turns", turns), ("moves", moves),
+    ("pooled", pooled), ("dead", dead))
 
 
 def optimise(graph: Graph, *, exact: bool = False) -> Graph:

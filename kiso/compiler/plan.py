@@ -35,6 +35,7 @@ __all__ = ["Plan", "plan", "run_plan"]
 CONVOLUTIONS = (ops.Conv, ops.ConvInputGrad, ops.ConvWeightGrad)
 LAST = (0, 2, 3, 1)  # an image with the channels last
 FILTER = (2, 3, 1, 0)  # a filter with the output channels last
+SHALLOW, WIDE = 8, 1 << 22  # terms and elements of a product that is no slower than its storing
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +136,9 @@ class Planner:
         flat = isinstance(node.op, ops.MatMul) and all(len(s.shape) == 2 for s in specs)
         if not self.contracts or not (flat or self.is_image(node)) or \
                 any(s.dtype != np.float32 or prod(s.shape) == 0 for s in specs):
+            return False
+        if flat and specs[0].shape[1] <= SHALLOW and prod(specs[2].shape) >= WIDE and \
+                self.uses[node.outputs[0]] == 1:  # an update reads it and much more
             return False
         sources, turned = list(node.inputs), [False] * len(node.inputs)
         for i, n in enumerate(node.inputs if flat else ()):

@@ -30,7 +30,7 @@ from kiso.compiler.siblings import fuse
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library, Objects, merged
-from kiso.runtime.memory import aligned, arrange
+from kiso.runtime.memory import aligned, arrange, tidy
 from kiso.runtime.schedule import schedule
 from kiso.runtime.target import Target, flush_text, target
 from kiso.runtime.threads import launch
@@ -80,6 +80,8 @@ class Executable:
             codes, times, [slots[b] for b in found.watched], guard))
         self.lib = Library(text, self.target, ["work", *(code.name for code in codes)], parts)
         self.work: int = self.lib.address["work"]
+        if not self.lib.from_cache:
+            tidy()
         self.program, self.times = program, times
         self.constants = {b: np.array(value, b.dtype, order="C")
                           for b, value in found.constants.items()}

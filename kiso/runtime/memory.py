@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 from collections.abc import Container, Sequence
 from math import prod
 
@@ -11,7 +14,7 @@ from kiso.compiler.codegen.convert import reads
 from kiso.compiler.loops import Buffer, Program
 from kiso.ops.op import Array
 
-__all__ = ["ALIGNMENT", "aligned", "arrange"]
+__all__ = ["ALIGNMENT", "aligned", "arrange", "tidy"]
 
 ALIGNMENT = 64  # a cache line, and the widest vector
 
@@ -26,6 +29,14 @@ def aligned(length: int) -> Array:
     raw = np.empty(length + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start:start + length]
+
+
+def tidy() -> None:
+    """Give back to the system what compiling needed: its tables hold each other, and glibc keeps
+    what was freed."""
+    gc.collect()
+    if os.name == "posix" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def arrange(program: Program, phases: Sequence[int],

@@ -11,7 +11,16 @@ import pytest
 from kiso import nn, ops
 from kiso.compiler import flatten_tree, run, trace
 from kiso.compiler.loops import Contract
-from kiso.compiler.passes import PASSES, common, dead, fold, moves, optimise, turns
+from kiso.compiler.passes import (
+    PASSES,
+    common,
+    dead,
+    fold,
+    moves,
+    optimise,
+    pooled,
+    turns,
+)
 from kiso.compiler.plan import plan
 from kiso.optim import SGD, Adam
 from tests.train.test_step import whole_step
@@ -154,3 +163,26 @@ def test_the_gradient_of_the_pictures_is_left_out() -> None:
 
     graph = trace(step, params, slots).graph
     assert "ConvInputGrad" in ops_of(graph) and "ConvInputGrad" not in ops_of(optimise(graph))
+
+
+def test_pooled_masks_before_it_spreads() -> None:
+    """Windows that overlap, too: y is not read by a mask any more."""
+    x, g = np.random.default_rng(1).normal(size=(2, 2, 3, 9, 9)).astype("f")[:, :, :, :, :]
+    g = np.ascontiguousarray(g[:, :, :4, :4])
+
+    def f(x: Any, g: Any) -> tuple[Any, Any]:
+        y = ops.relu(x)
+        pool: Any = ops.MaxPool(kernel=(3, 3), stride=(2, 2), padding=((0, 0), (0, 0)),
+                                ceil_mode=False)
+        return pool(y), ops.MaxPoolGrad(**pool.settings())(y, g) * ops.Step()(y)
+
+    graph = trace(f, x, g).graph
+    after = dead(pooled(graph))
+    step = next(node for node in after.nodes if isinstance(node.op, ops.Step))
+    assert after.specs[step.inputs[0]].shape == (2, 3, 4, 4)
+    for a, b in zip(run(graph, x, g), run(after, x, g), strict=True):
+        np.testing.assert_array_equal(a, b)
+    both = trace(lambda x, g: (*f(x, g), ops.MaxPoolGrad(
+        kernel=(3, 3), stride=(2, 2), padding=((0, 0), (0, 0)), ceil_mode=False)(ops.relu(x), g)),
+        x, g).graph
+    assert pooled(common(both)).nodes == common(both).nodes  # somebody else reads it spread

@@ -48,3 +48,15 @@ def test_outputs_may_be_inputs_constants_or_equal(contracts: bool) -> None:
     assert len(set(found.outputs)) == 5 and not set(found.outputs) & set(found.inputs)
     for a, b in zip(run_plan(found, x), f(x), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_shallow_wide_product_is_computed_where_it_is_read() -> None:
+    """The gradient of a dense layer's weights for few samples, but not for many."""
+    def kernels(samples: int) -> list[str]:
+        shapes = [(2048, 2048), (samples, 2048), (samples, 2048)]
+        arrays = [np.broadcast_to(np.float32(1), s) for s in shapes]
+        graph = trace(lambda p, gy, x: p - 0.1 * ops.matmul(ops.transpose(gy), x), *arrays).graph
+        return [type(k).__name__ for k in plan(graph, contracts=True, state={0: 0}).program.kernels]
+
+    assert kernels(8) == ["Kernel"]
+    assert kernels(9) == ["Contract", "Kernel"]
