@@ -189,6 +189,12 @@ def _number(kernel: Kernel | Contract) -> int:
     return int(name[1:]) if name.startswith("%") else -1
 
 
+def _others(kernel: Kernel | Contract, code: Executable) -> list[int]:
+    """Numbers of the further values that a kernel makes; for state, that of its new value."""
+    made = (code.plan.carried.get(b, b).name for b in kernel.buffers[1:])
+    return [int(name.split()[0][1:]) for name in made if name.startswith("%")]
+
+
 def _kernels(step: TracedStep, code: Executable, seconds: Sequence[float]) -> list[KernelCost]:
     """What each kernel of the code is for and costs."""
     graph = optimise(step.graph)  # numbered as in the code: the passes always do the same
@@ -199,7 +205,7 @@ def _kernels(step: TracedStep, code: Executable, seconds: Sequence[float]) -> li
     for k, (kernel, slot) in enumerate(zip(kernels, code.times, strict=True)):
         served, n = sources.purpose(k, last)
         copies = served is not kernel and not isinstance(kernel, Contract)
-        nodes = sources.nodes(n)
+        nodes = [node for m in (n, *_others(kernel, code)) for node in sources.nodes(m)]
         new = [node for node in nodes if node not in counted and not copies]
         if isinstance(kernel, Step) and not kernel.operations:
             new = []

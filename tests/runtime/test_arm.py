@@ -71,6 +71,8 @@ done:
 class Text:
     """In the place of a Library: code that cannot be loaded here."""
 
+    from_cache = True
+
     def __init__(self, text: str, target: Target, names: list[str], parts: Objects):
         self.text, self.target = merged(text, *(w().text for w in parts.writers)), target
         self.address = dict.fromkeys(names, 1)
