@@ -38,6 +38,7 @@ from kiso.runtime.work import LAST, STOP, SYNC_WORDS, work_text
 
 __all__ = ["Executable", "Results", "compile_graph"]
 
+LARGE = 1_000_000  # characters of IR, after which memory is given back
 _Part = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -80,7 +81,7 @@ class Executable:
             codes, times, [slots[b] for b in found.watched], guard))
         self.lib = Library(text, self.target, ["work", *(code.name for code in codes)], parts)
         self.work: int = self.lib.address["work"]
-        if not self.lib.from_cache:
+        if parts.compiled > LARGE:
             tidy()
         self.program, self.times = program, times
         self.constants = {b: np.array(value, b.dtype, order="C")

@@ -98,12 +98,14 @@ class Objects:
         self.images: list[bytes] = []
         self.writers: list[Callable[[], Source]] = []
         self.from_cache = True
+        self.compiled = 0  # characters of IR
 
     def load(self, key: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
         """Drivers and size of the source of this key."""
         def build() -> bytes:
             self.from_cache = False
             source = write()
+            self.compiled += len(source.text)
             image = compile_object(source.text, self.target, passes=False)
             head = json.dumps([source.size, [astuple(d) for d in source.drivers]]).encode()
             return len(head).to_bytes(4, "little") + head + image
@@ -133,6 +135,7 @@ class Library:
 
         def build() -> bytes:
             self.from_cache = False
+            self.parts.compiled += len(text)
             return compile_object(text, target)
 
         code = cache.fetch(_key(text, target), build)
