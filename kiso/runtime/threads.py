@@ -160,10 +160,10 @@ class Native:
     lock = threading.Lock()
 
     def __init__(self) -> None:
-        self.library = Library(TEXT, target(), ["serve", "launch"])
-        self.serve = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.library.address["serve"])
+        self.code = Library(TEXT, target(), ["serve", "launch"])
+        self.serve = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.code.address["serve"])
         self.launch = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 2, ctypes.c_int64)(
-            self.library.address["launch"])
+            self.code.address["launch"])
 
     @classmethod
     def get(cls) -> Native:
