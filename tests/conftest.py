@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures without a screen
 os.environ.pop("KISO_LANG", None)  # tests compare English text unless they choose otherwise
+
+# A job in the background of a script is started with Ctrl-C ignored, and so would be all processes
+# that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Busy machines pause for seconds at times, so no deadline for one example; under CI the same
 # examples every time, so that a red run means a changed program.

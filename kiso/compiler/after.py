@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kiso import ops
 from kiso.compiler.graph import Node
 from kiso.compiler.loops import Buffer
@@ -75,9 +77,8 @@ def _alike(p: Planner, name: str, other: int, n: int, order: tuple[int, ...] | N
 def _column(p: Planner, n: int, shape: tuple[int, ...]) -> int | None:
     """The value (C,) that is added to every pixel of (N, C, H, W) or row of (N, C)."""
     flat = len(shape) == 2
-    own = p.graph.specs[n].shape
-    if p.graph.specs[n].dtype != p.graph.specs[n].dtype or own != (
-            (shape[1],) if flat else (shape[1], 1, 1)):
+    own = p.graph.specs[n]
+    if own.dtype != np.float32 or own.shape != ((shape[1],) if flat else (shape[1], 1, 1)):
         return None
     if flat:
         return n

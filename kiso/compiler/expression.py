@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import numpy as np
 from kiso.errors import GraphError
 from kiso.ops.op import Shape
 
-__all__ = ["BINARY", "COMPARE", "FLOAT_UNARY", "UNARY", "Axis", "Binary", "Buffer", "Cast", "Const",
-           "Expr", "Index", "Load", "Reduce", "Select", "Unary", "binary", "const", "maximum",
-           "minimum", "parts", "reduce", "select", "subexpressions", "unary"]
+__all__ = ["BINARY", "COMPARE", "FLOAT_UNARY", "HEAVY", "UNARY", "Axis", "Binary", "Buffer", "Cast",
+           "Const", "Expr", "Index", "Load", "Reduce", "Select", "Unary", "binary", "const",
+           "maximum", "minimum", "parts", "reduce", "select", "subexpressions", "unary"]
 
 FLOAT_UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor")
+HEAVY = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow")  # series, divisions
 UNARY = (*FLOAT_UNARY, "neg", "abs", "sign", "not")
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 BINARY = ("add", "sub", "mul", "div", "mod", "pow", "max", "min", "and", "or", "xor", "shl", "shr",
@@ -47,6 +49,11 @@ class Buffer:
             steps[axis] = step
             step *= self.shape[axis]
         return tuple(steps)
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in memory."""
+        return prod(self.shape) * self.dtype.itemsize
 
 
 class Expr:

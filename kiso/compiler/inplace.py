@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace as changed
-from math import prod
 
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.codegen.split import replace
@@ -90,7 +89,8 @@ def _early(head: list[Kernel | Contract], first: int, tail: list[Kernel | Contra
     read = {b: i + 1 for i, k in enumerate(head) for b in reads(k)}
     soon: set[int] = set()
     for i, kernel in enumerate(tail):
-        if not soon.isdisjoint(needs[i]) or any(_large(b) for b in reads(kernel) if b in made):
+        large = [b for b in reads(kernel) if b in made and b.nbytes >= LARGE]
+        if large or not soon.isdisjoint(needs[i]):
             soon.add(i)
     for i in reversed(range(len(tail))):
         if i in soon:
@@ -100,13 +100,10 @@ def _early(head: list[Kernel | Contract], first: int, tail: list[Kernel | Contra
     for i, kernel in enumerate(tail):
         at.append(len(head) if i not in soon else max(
             first, read.get(kernel.buffer, 0), *(made.get(b, 0) for b in reads(kernel)),
-            *(read.get(b, 0) for b in reads(kernel) if _large(b)), *(at[j] for j in needs[i])))
+            *(read.get(b, 0) for b in reads(kernel) if b.nbytes >= LARGE),
+            *(at[j] for j in needs[i])))
         after[at[i]].append(kernel)
     return [*after[0], *(k for i, one in enumerate(head) for k in (one, *after[i + 1]))]
-
-
-def _large(buffer: Buffer) -> bool:
-    return prod(buffer.shape) * buffer.dtype.itemsize >= LARGE
 
 
 def _fits(kernels: list[Kernel | Contract], old: Buffer, new: Buffer) -> bool:

@@ -27,6 +27,7 @@ import numpy as np
 
 from kiso.compiler.expression import (
     COMPARE,
+    HEAVY,
     Axis,
     Binary,
     Buffer,
@@ -51,9 +52,10 @@ from kiso.compiler.expression import (
 from kiso.errors import GraphError
 from kiso.ops.op import Op, Shape
 
-__all__ = ["COMPARE", "Axis", "Binary", "Buffer", "Cast", "Const", "Contract", "Expr", "Fn",
-           "Index", "Kernel", "Load", "Program", "Reduce", "Select", "Unary", "binary", "cheap",
-           "const", "maximum", "minimum", "parts", "reduce", "select", "subexpressions", "unary"]
+__all__ = ["COMPARE", "HEAVY", "Axis", "Binary", "Buffer", "Cast", "Const", "Contract", "Expr",
+           "Fn", "Index", "Kernel", "Load", "Program", "Reduce", "Select", "Unary", "binary",
+           "cheap", "const", "maximum", "minimum", "parts", "reduce", "select", "subexpressions",
+           "unary"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,6 @@ class Fn:
         return Fn(buffer.shape, buffer.dtype, lambda *i: Load(buffer, i), moves=True)
 
 
-HEAVY = ("exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow")
 FEW = 8  # operations
 
 

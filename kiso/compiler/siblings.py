@@ -58,8 +58,8 @@ def fuse(program: Program, vector_bytes: int, state: Container[Buffer] = ()) -> 
             late = [b for b in kernel.buffers if b in state]
             first = max((-1, *(ready.get(b, -1) for b in reads(kernel)),
                          *(used.get(b, -1) for b in late)))
-            most = max(map(_bytes, reads(kernel)), default=0) // 8
-            far = any(last.get(b, -1) > i and _bytes(b) > max(most, 4 * SMALL)
+            most = max((b.nbytes for b in reads(kernel)), default=0) // 8
+            far = any(last.get(b, -1) > i and b.nbytes > max(most, 4 * SMALL)
                       for b in kernel.buffers)
             for at in reversed(same):
                 host = made[at]
@@ -87,10 +87,6 @@ def fuse(program: Program, vector_bytes: int, state: Container[Buffer] = ()) -> 
 def _loops(kernel: Kernel) -> tuple[int, ...]:
     """Extents of the loops, the slowest first."""
     return tuple(n for n in (kernel.axes[k].extent for k in kernel.buffer.order) if n != 1)
-
-
-def _bytes(buffer: Buffer) -> int:
-    return prod(buffer.shape) * buffer.dtype.itemsize
 
 
 def _terms(kernel: Kernel) -> int:

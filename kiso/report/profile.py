@@ -14,14 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import prod
 from typing import Any
 
 from kiso import nn, ops, optim
 from kiso.compiler import Graph, Node, optimise
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.contract.steps import Step
-from kiso.compiler.loops import Buffer, Contract, Kernel
+from kiso.compiler.loops import Contract, Kernel
 from kiso.nn.summary import multiply_adds
 from kiso.report.clock import measure, pinned
 from kiso.report.origin import Origin, TracedStep, traced_step
@@ -224,7 +223,7 @@ def _kernels(step: TracedStep, code: Executable, seconds: Sequence[float]) -> li
             k, "Copy" if copies else _work(kernel, nodes), kernel.buffer.shape, origin,
             tuple(dict.fromkeys([origin, *serves])), slot.phase, slot.shared,
             Cost(seconds[k], sum(every for every, _ in work), sum(useful for _, useful in work),
-                 sum(map(_bytes, arrays)))))
+                 sum(b.nbytes for b in arrays))))
     return found
 
 
@@ -248,10 +247,6 @@ def _operations(graph: Graph, node: Node) -> tuple[int, int]:
                      for o in range(results) for k in range(taps))
         useful = useful * inside // (results * taps)
     return every, useful
-
-
-def _bytes(buffer: Buffer) -> int:
-    return prod(buffer.shape) * buffer.dtype.itemsize
 
 
 def _work(kernel: Kernel | Contract, nodes: Sequence[Node]) -> str:

@@ -6,7 +6,6 @@ import ctypes
 import gc
 import os
 from collections.abc import Container, Sequence
-from math import prod
 
 import numpy as np
 
@@ -21,7 +20,7 @@ ALIGNMENT = 64  # a cache line, and the widest vector
 
 def size(buffer: Buffer) -> int:
     """Bytes, rounded up to the alignment."""
-    return -(-prod(buffer.shape) * buffer.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+    return -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
 
 
 def aligned(length: int) -> Array:

@@ -13,15 +13,14 @@ from math import prod
 
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.contract.steps import Step
-from kiso.compiler.loops import Buffer, Contract, Kernel, Reduce, subexpressions
+from kiso.compiler.loops import HEAVY, Buffer, Contract, Kernel, Reduce, subexpressions
 
 __all__ = ["Slot", "schedule", "seconds"]
 
 SMALL = 3e-6  # seconds; a barrier takes about 1e-6
 BANDWIDTH = 2e10  # bytes a second of one thread, about
 RATE = 1.5e11  # operations a second of one thread, about
-HEAVY = 1e9  # exponentials and the like a second of one thread, about
-FUNCTIONS = {"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow"}
+FUNCTIONS = 1e9  # exponentials and the like a second of one thread, about
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,15 @@ class Slot:
 def seconds(kernel: Kernel | Contract) -> float:
     """Estimated time on one thread."""
     if isinstance(kernel, Step):
-        moved = sum(_bytes(b) for b in {*kernel.inputs, kernel.buffer} if b is not kernel.scratch)
+        moved = sum(b.nbytes for b in {*kernel.inputs, kernel.buffer} if b is not kernel.scratch)
         return moved / BANDWIDTH + kernel.operations / RATE
     assert isinstance(kernel, Kernel)
     parts = subexpressions(*(e for _, e in kernel.results))
     terms = max((prod(a.extent for a in e.axes) for e in parts if isinstance(e, Reduce)),
                 default=1)
     count = prod(kernel.buffer.shape) * terms
-    heavy = sum(getattr(e, "name", "") in FUNCTIONS for e in parts)
-    return 4 * count * (1 + len(parts) / 50) / BANDWIDTH + count * heavy / HEAVY
-
-
-def _bytes(buffer: Buffer) -> int:
-    return prod(buffer.shape) * buffer.dtype.itemsize
+    heavy = sum(getattr(e, "name", "") in HEAVY for e in parts)
+    return 4 * count * (1 + len(parts) / 50) / BANDWIDTH + count * heavy / FUNCTIONS
 
 
 def schedule(kernels: Sequence[Kernel | Contract], breaks: Sequence[int] = ()) -> list[Slot]:

@@ -12,6 +12,7 @@ from kiso.compiler import flatten_tree, optimise, run, trace
 from kiso.compiler.listing import program_text
 from kiso.compiler.loops import Contract
 from kiso.compiler.plan import plan, run_plan
+from kiso.runtime import compile_graph
 from tests.train.test_step import whole_step
 
 
@@ -60,3 +61,12 @@ def test_a_shallow_wide_product_is_computed_where_it_is_read() -> None:
 
     assert kernels(8) == ["Kernel"]
     assert kernels(9) == ["Contract", "Kernel"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool", "float64"])
+def test_a_bias_of_any_type_is_added(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, W = (rng.standard_normal(s).astype("f") for s in ((4, 5), (5, 6)))
+    b = np.arange(6).astype(dtype)
+    (y,) = compile_graph(trace(lambda x, W, b: x @ W + b, x, W, b).graph)(x, W, b)
+    np.testing.assert_allclose(y, x @ W + b, rtol=1e-5)

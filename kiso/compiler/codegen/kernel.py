@@ -20,13 +20,12 @@ from kiso.compiler.codegen.dag import Node
 from kiso.compiler.codegen.ir import Val, Writer
 from kiso.compiler.codegen.reduction import Reduction, joint, reach
 from kiso.compiler.codegen.scalar import Lane, Scalar
-from kiso.compiler.loops import Buffer
+from kiso.compiler.loops import HEAVY, Buffer
 
 __all__ = ["Code", "form", "uniform", "write_kernel"]
 
 SHORT = 8  # loops up to this length are written out
 MANY = 64  # outer axes are flattened until there are as many items
-HEAVY = {"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf", "pow"}
 
 
 @dataclass(frozen=True)
