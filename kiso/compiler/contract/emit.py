@@ -201,11 +201,6 @@ class Code:
         lanes = ir.Constant(ir.VectorType(I32, self.machine.lanes), [0] * self.machine.lanes)
         return self.b.shuffle_vector(one, none, lanes)
 
-    @property
-    def nowhere(self) -> Any:
-        """A null pointer."""
-        return ir.Constant(PTR, None)
-
     def lane(self, x: Any, i: int) -> Any:
         """One float of a vector."""
         return self.b.extract_element(x, ir.Constant(I32, i))

@@ -25,6 +25,7 @@ __all__ = ["EPILOGUES", "PLAIN", "UNROLL", "Ahead", "Block", "Epilogue", "Loop",
            "chain", "mask", "micro", "relu", "residual", "rounds"]
 
 UNROLL = 4  # steps of the innermost loop in a round
+FETCHED = 4  # stretches of memory that are fetched side by side
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,19 @@ def micro(library: Library, block: Block, epilogue: Epilogue = PLAIN) -> Any:
     return library.made[key]
 
 
+@dataclass(frozen=True)
+class _Stream:
+    """Cache lines to fetch in every round, and how far on they are in the next one."""
+
+    lines: list[int]
+    step: int
+
+
 class _Writer:
     def __init__(self, library: Library, block: Block, epilogue: Epilogue):
         self.block = block
         self.epilogue = epilogue
+        self.streams: list[_Stream] = []
         lanes = library.machine.lanes
         left = range(block.width, 0, -lanes)
         self.lanes = [min(lanes, w) for w in left]  # real lanes of each vector
@@ -181,22 +191,30 @@ class _Writer:
         pointers = 3 + bool(block.ahead) + len(self.epilogue.pointers)
         a, b, c, *extra = code.fn.args[:pointers]
         offset, column, *self.extents = code.fn.args[pointers:]
+        starts: list[Any] = []
         if block.ahead:
             following, *extra = extra
-        else:
-            following = code.nowhere
+            starts = [following]
+            gaps = [i * block.ahead.gap for i in range(block.ahead.lines)]
+            self.streams = [_Stream(gaps, block.ahead.step)]
         step = code.machine.lanes
         places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
-        for pointer, alike in zip(extra, self.epilogue.alike, strict=True) if block.final else ():
-            for (r, v), e in product(places, range(block.joint)):
-                if alike:  # it comes from memory while the sum is computed
+        # The places of C, and what the epilogue reads, come to the cache while the sum is computed.
+        alike = [c, *(x for x, like in zip(extra, self.epilogue.alike, strict=block.final) if like)]
+        stretches = self._stretches()
+        for pointer in alike:
+            if stretches:
+                starts.append(code.at(pointer, offset))
+                self.streams.append(stretches)
+            elif pointer is not c:
+                for (r, v), e in product(places, range(block.joint)):
                     code.prefetch(pointer, code.add(offset, r + v * step + e * block.apart))
         if block.load and block.joint == 1:
             sums = [code.load(c, code.add(offset, r + v * step), self.lanes[v]) for r, v in places]
         else:
             sums = [code.zero] * len(places)
         if all(loop.extent for loop in block.loops):
-            sums = self._nest(merged(block.loops), [a, b, following, *sums])[3:]
+            sums = self._nest(merged(block.loops), [a, b, *starts, *sums])[2 + len(starts):]
         for (whole, (r, v)), e in product(zip(sums, places, strict=True), range(block.joint)):
             here = code.add(offset, r + v * step + e * block.apart)
             x = code.shifted(whole, e * block.width)
@@ -208,8 +226,21 @@ class _Writer:
             code.store(x, c, here, self.lanes[v])
         return code.finish()
 
+    def _stretches(self) -> _Stream | None:
+        """The places of C, if they are a few stretches of memory, a part of each in every round;
+        the end runs ahead into the next kernel's."""
+        block, pixel = self.block, len(self.lanes) * self.code.machine.lanes
+        rows = block.c_rows
+        begins = [r for r in rows if r - pixel not in rows]
+        if block.joint > 1 or block.width < pixel or len(rows) % len(begins) or \
+                len(begins) > FETCHED:
+            return None
+        step = -(-len(rows) // len(begins) * pixel // rounds(block.loops))
+        return _Stream([r + i for r in begins for i in range(0, step, 16)], step)
+
     def _nest(self, loops: Sequence[Loop], state: list[Any]) -> list[Any]:
-        """All rounds of these loops. The state is [a, b, next, *sums]; gives it moved on."""
+        """All rounds of these loops. The state is [a, b, *streams, *sums]; gives it moved
+        on."""
         code, head = self.code, loops[0]
         if len(loops) == 1:
             return self._inner(head, state)
@@ -222,31 +253,32 @@ class _Writer:
 
     def _inner(self, loop: Loop, state: list[Any]) -> list[Any]:
         """The innermost loop, unrolled: wholly if short, else by four."""
-        code, ahead = self.code, self.block.ahead
+        code, first = self.code, 2 + len(self.streams)
         unroll = loop.extent if loop.extent <= 2 * UNROLL and not loop.free else UNROLL
         rows = set(self.block.a_rows)
         # Rows may read in this step what others read in the next (pixels side by side of one
         # channel). If the compiler saw that, it would keep these values and run out of registers.
         shared = any(r + u * loop.a in rows for r in rows for u in range(1, unroll) if loop.a)
 
-        def body(_: Any, a: Any, b: Any, following: Any, *sums: Any) -> list[Any]:
-            now = list(sums)
-            if ahead:
-                for line in range(ahead.lines):
-                    code.prefetch(following, line * ahead.gap)
-                following = code.at(following, ahead.step)
+        def body(_: Any, a: Any, b: Any, *rest: Any) -> list[Any]:
+            moved: list[Any] = []
+            for place, stream in zip(rest, self.streams, strict=False):
+                for line in stream.lines:
+                    code.prefetch(place, line)
+                moved.append(code.at(place, stream.step))
+            now = list(rest[len(moved):])
             for u in range(unroll):
                 if shared:
                     now = self._step(code.hidden(code.at(a, u * loop.a)), b, 0, u * loop.b, now)
                 else:
                     now = self._step(a, b, u * loop.a, u * loop.b, now)
-            return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), following, *now]
+            return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), *moved, *now]
         if loop.free:
             count = code.b.udiv(self.extents.pop(), code.value(unroll))
             return code.loop(0, count, body, state, some=True)
         state = code.loop(0, loop.extent // unroll, body, state)
         for u in range(loop.extent % unroll):
-            state[3:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[3:])
+            state[first:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[first:])
         return state
 
     def _step(self, a: Any, b: Any, to_a: int, to_b: int, sums: list[Any]) -> list[Any]:
