@@ -80,7 +80,7 @@ def test_values_and_bits(conv, machine, parts):
 
 
 @pytest.mark.parametrize(("channels", "outputs", "size", "columns"), [
-    (3, 20, 12, False), (16, 16, 20, False), (64, 96, 4, True), (40, 16, 7, True)])
+    (3, 20, 12, False), (16, 16, 20, False), (64, 96, 4, True), (40, 16, 5, True)])
 def test_threads_do_not_change_bits(channels, outputs, size, columns):
     conv = Conv(7, size, size, channels, outputs, (3, 3), padding=(1, 1))
     assert by_columns(conv) == columns

@@ -32,7 +32,7 @@ __all__ = ["by_columns", "conv_weight_gradient", "conv_weight_sum"]
 
 _PIXELS = 512  # in a block, about
 _WHOLE = 1024  # in the largest image that is not cut into rows
-_MOST, _FLOATS = 4096, 1 << 20  # pixels and floats of x in a block for the way by columns
+_MOST, _FLOATS = 4096, 1 << 19  # pixels and floats of x in a block for the way by columns
 _FEW = 8       # input channels below which a tile takes rows from several taps
 _NEAR = 32     # input channels up to which x is read as it is
 
@@ -42,7 +42,7 @@ def by_columns(conv: Conv) -> bool:
     thread reads all of x."""
     size = conv.kernel[0] * conv.kernel[1] * conv.channels * conv.outputs
     return (conv.groups == 1 and conv.channels >= _FEW and conv.out[0] * conv.out[1] <= _WHOLE and
-            3 * size > conv.batch * conv.height * conv.width * conv.channels)
+            3 * size > 2 * conv.batch * conv.height * conv.width * conv.channels)
 
 
 def conv_weight_gradient(library: Library, conv: Conv, parts: int = 2,

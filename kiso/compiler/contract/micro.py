@@ -1,7 +1,7 @@
 """The micro-kernel: a small block of results held in registers while one long sum runs.
 
-    acc[p][v] = (0 or C) + sum over r of A[a_rows[p] + r . a] * B[r . b + v]
-    C[c_rows[p] + v] = epilogue(acc[p][v])
+    acc[p][v] = sum over r of A[a_rows[p] + r . a] * B[r . b + v]
+    C[c_rows[p] + v] = epilogue((0 or C) + acc[p][v])
 
 p counts rows (pixels, samples), v vectors of columns. r runs through a nest of loops of constant
 extents; loop k moves A by its stride a and B by its stride b. Elements of A are spread over a
@@ -61,7 +61,7 @@ class Block:
     width: int
     loops: tuple[Loop, ...]
     padded: bool = True     # B may be read up to the full vector
-    load: bool = False      # start from C instead of 0
+    load: bool = False      # add to C
     final: bool = True      # apply the epilogue
     ahead: Ahead | None = None
     joint: int = 1
@@ -206,19 +206,16 @@ class _Writer:
             if stretches:
                 starts.append(code.at(pointer, offset))
                 self.streams.append(stretches)
-            elif pointer is not c:
+            elif pointer is not c or block.load:
                 for (r, v), e in product(places, range(block.joint)):
                     code.prefetch(pointer, code.add(offset, r + v * step + e * block.apart))
-        if block.load and block.joint == 1:
-            sums = [code.load(c, code.add(offset, r + v * step), self.lanes[v]) for r, v in places]
-        else:
-            sums = [code.zero] * len(places)
+        sums = [code.zero] * len(places)
         if all(loop.extent for loop in block.loops):
             sums = self._nest(merged(block.loops), [a, b, *starts, *sums])[2 + len(starts):]
         for (whole, (r, v)), e in product(zip(sums, places, strict=True), range(block.joint)):
             here = code.add(offset, r + v * step + e * block.apart)
             x = code.shifted(whole, e * block.width)
-            if block.load and block.joint > 1:
+            if block.load:
                 x = code.b.fadd(x, code.load(c, here, self.lanes[v]))
             if block.final:
                 spot = Spot(here, code.add(column, v * step), self.lanes[v])
