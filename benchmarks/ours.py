@@ -32,22 +32,29 @@ class Kiso:
     """A model in training: `step()` is forward, loss, backward and update.
 
     Without the trainer's metrics, which the peers do not compute either: what nobody reads is not
-    part of the compiled graph.
+    part of the compiled graph. The weights are held once, as the compiled code wants them: the
+    model that they came from is given up.
     """
 
     def __init__(self, net: Net, threads: int):
+        leaves = self.compile(net, threads)[::-1]
+        self.state = [self.code.place(k, leaves.pop()) for k in range(len(leaves))]
+        self.count = 0
+
+    def compile(self, net: Net, threads: int) -> list[Any]:
+        """Build the model and compile its step; the leaves of the state before the first one."""
         from kiso.runtime import compile_graph
 
-        self.model = net.build()
+        model = net.build()
         rule = optim.SGD(lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         one = np.ones((), np.float32)
-        step = Step(self.model, rule, "classification", "cross_entropy", AsIs(0 * one, one))
+        step = Step(model, rule, "classification", "cross_entropy", AsIs(0 * one, one))
 
         def f(state: Any, batch: Any) -> tuple[Any, Any]:
             state, metrics = step.train(state, batch)
             return state, metrics["loss"] / net.batch
 
-        state = initial_state(self.model, rule)
+        state = initial_state(model, rule)
         x, y = samples(net)
         self.keys = [make_key(0, t) for t in range(64)]  # other dropout masks in each step
         batch = {"x": x, "y": y, "lr": np.asarray(LR, np.float32), "key": self.keys[0]}
@@ -59,9 +66,8 @@ class Kiso:
                                "state that it takes")
         self.code = compile_graph(traced.graph, threads, state={k: k for k in range(len(leaves))})
         self.compile_seconds = time.perf_counter() - started
-        self.state = [self.code.place(k, leaf) for k, leaf in enumerate(leaves)]
         self.batch = flatten_tree(batch)[0][:-1]
-        self.count = 0
+        return leaves
 
     def steps(self, count: int) -> np.ndarray:
         """So many steps in one call; the mean loss before each update."""

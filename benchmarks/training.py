@@ -66,17 +66,17 @@ def makers(net: Net, model: nn.Sequential, peers: Sequence[str],
 def check(name: str, net: Net, ours: Kiso, peers: Sequence[str], threads: int,
           note: Callable[[str], Any]) -> None:
     """One step of each peer against one of Kiso. Errors: WrongResult."""
-    key = ours.keys[0]
+    key, model = ours.keys[0], net.build()
 
     def judge(noise: int) -> Contender:
         if told := missing(("torch",)):
             raise WrongResult(f"float32 does not settle it, and the judge is PyTorch: {told}")
         from benchmarks.peer_torch import Torch
 
-        return Torch(net, ours.model, "default" if noise else "float64", threads, key=key,
+        return Torch(net, model, "default" if noise else "float64", threads, key=key,
                      noise=noise)
 
-    made = makers(net, ours.model, peers, threads)
+    made = makers(net, model, peers, threads)
     for i, who in enumerate(who for who in ("torch_default", "tensorflow", "jax") if who in made):
         mine = Kiso(net, threads) if i else ours
         difference = compare(mine, made[who](key=key), judge)
@@ -88,7 +88,7 @@ def contenders(name: str, net: Net, ours: Kiso, peers: Sequence[str], threads: i
                compile_seconds: int | None, note: Callable[[str], Any]) -> dict[str, Contender]:
     """Everybody who takes part; torch.compile if it gets ready in that time."""
     found: dict[str, Contender] = {"kiso": ours}
-    for who, make in makers(net, ours.model, peers, threads).items():
+    for who, make in makers(net, net.build(), peers, threads).items():
         late = who == "torch_compile"
         if late and compile_seconds is None:
             continue

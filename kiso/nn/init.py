@@ -165,6 +165,11 @@ class Start:
     groups: int = 1
     activation: str | None = None
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(np.float32)
+
     def draw(self) -> Array:
         """The values, float32; the same at every call."""
         rule = self.rule or rule_for(self.activation)

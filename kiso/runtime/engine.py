@@ -147,6 +147,10 @@ class Executable:
         stopped = stop is not None and bool(stop[0])
         return Results(results, done, done < steps and not stopped)
 
+    def release(self) -> None:
+        """Give up the memory that calls leave for the next one."""
+        self._free.clear()
+
     def part(self, k: int) -> Any:
         """Kernel number k alone: a function (address of a table of pointers, begin, end)."""
         return _Part(self.lib.address[self.module.kernels[k].name])

@@ -39,7 +39,7 @@ def _flat(state: dict[str, Any]) -> dict[str, np.ndarray]:
              for slot, value in slots.items()}
     flat["t"] = state["t"]
     # Non-contiguous arrays would be written wrongly; ascontiguousarray would lift 0-d to 1-d.
-    return {name: np.array(value, order="C", copy=True) for name, value in flat.items()}
+    return {name: np.asarray(value, order="C") for name, value in flat.items()}
 
 
 def _nested(flat: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from kiso.train.step import Batch, State, Step
 if TYPE_CHECKING:
     from kiso.runtime import Executable
 
-__all__ = ["ENGINES", "Engine", "Found"]
+__all__ = ["ENGINES", "Engine", "Found", "usable"]
 
 EVALUATION_BATCH = 256
 EVALUATION_NUMBERS = 1 << 20  # in one batch: pictures that are large come in smaller batches
@@ -69,6 +69,10 @@ class Engine:
     def state(self) -> State:
         """The present state, in arrays that nothing changes any more."""
         return self.now
+
+    def part(self, kind: str, name: str) -> Array:
+        """One of the arrays of the present state; kind is "params" or "buffers"."""
+        return self.now[kind][name]
 
     def count(self, most: int, samples: int) -> int:
         """How many steps with so many samples the next call should take."""
@@ -135,9 +139,9 @@ class Traced(Engine):
 class Compiled(Engine):
     """As machine code.
 
-    The state is kept leaf by leaf: `natural` as everybody else knows it, `placed` as the code wants
-    it, which after a step is the only one that is up to date. The order of the axes in memory
-    depends on a leaf's shape alone, so all codes share the same arrays.
+    The state is kept leaf by leaf: `placed` as the code wants it, or `natural` as everybody else
+    knows it as long as no code has asked for it. The order of the axes in memory depends on a
+    leaf's shape alone, so all codes share the same arrays.
     """
 
     def __init__(self, step: Step, threads: int | None = None):
@@ -145,32 +149,53 @@ class Compiled(Engine):
         self.codes: dict[Any, Executable] = {}
         self.fitting: dict[int, int] = {}  # steps in a call, by the samples of a step
 
-    def state(self) -> State:
-        for k, (code, array) in enumerate(zip(self.placers, self.placed, strict=True)):
-            if self.natural[k] is None:
-                assert code is not None and array is not None
-                self.natural[k] = code.natural(k, array)
-        return unflatten_tree(self.structure, list(self.natural))
-
     def load(self, state: State) -> None:
         leaves, self.structure = flatten_tree({**usable(state), **state} if state else {})
-        self.natural: list[Array | None] = list(leaves)
-        self.placed: list[Array | None] = [None] * len(self.natural)
-        self.placers: list[Executable | None] = [None] * len(self.natural)
+        self.specs = [(leaf.shape, leaf.dtype) for leaf in leaves]
+        self.names = [(kind, name) for kind in usable(state) for name in state[kind]] if state \
+            else []
+        self.natural: list[Array | None] = leaves
+        self.placed: list[Array | None] = [None] * len(leaves)
+        self.placers: list[Executable | None] = [None] * len(leaves)
+
+    def state(self) -> State:
+        return unflatten_tree(self.structure, [self.leaf(k) for k in range(len(self.natural))])
+
+    def part(self, kind: str, name: str) -> Array:
+        return self.leaf(self.names.index((kind, name)))
+
+    def leaf(self, k: int) -> Array:
+        """Leaf k of the present state, in an array that nothing changes any more."""
+        natural, code, array = self.natural[k], self.placers[k], self.placed[k]
+        if natural is not None:
+            return natural
+        assert code is not None and array is not None
+        return code.natural(k, array)
+
+    def stand_ins(self) -> State:
+        """A state of the same shapes and types, to trace with."""
+        return unflatten_tree(self.structure, [np.broadcast_to(np.zeros((), dtype), shape)
+                                               for shape, dtype in self.specs])
 
     def place(self, code: Executable, count: int) -> list[Array]:
-        """The first leaves of the state as the code wants them."""
+        """The first leaves of the state as the code wants them, each held once."""
         found: list[Array] = []
         for k in range(count):
-            array, placer, natural = self.placed[k], self.placers[k], self.natural[k]
-            if array is None or placer is None:
-                assert natural is not None
+            natural, placer, array = self.natural[k], self.placers[k], self.placed[k]
+            if natural is not None:
                 array = self.placed[k] = code.place(k, natural)
-                self.placers[k] = code
-            elif placer.plan.inputs[k].order != code.plan.inputs[k].order:
+                self.placers[k], self.natural[k] = code, None
+            elif placer is None or placer.plan.inputs[k].order != code.plan.inputs[k].order:
                 raise RuntimeError(f"two codes want leaf {k} of the state in different orders")
+            assert array is not None
             found.append(array)
         return found
+
+    def make_room(self, code: Executable) -> None:
+        """Codes for other batches give up large memory of their own until their next turn."""
+        for other in self.codes.values():
+            if other is not code and other.arena_bytes > REUSED_BYTES:
+                other.release()
 
     def count(self, most: int, samples: int) -> int:
         """As many as fit in the time of a call; one, as long as no time is known."""
@@ -189,7 +214,7 @@ class Compiled(Engine):
             return self.codes[key]
         from kiso.runtime.limits import available_memory, check_memory
 
-        state = self.state()
+        state = self.stand_ins()
         leaves = flatten_tree(state)[0]
 
         def f(state: State, *args: Any) -> Any:
@@ -218,10 +243,10 @@ class Compiled(Engine):
         n, k = len(self.natural), len(batch["rows"])
         scale = self.step.normalizer.arrays()
         arrays = [*self.place(code, n), data.x, data.y, *flatten_tree((batch, scale))[0]]
+        self.make_room(code)
         started = time.perf_counter()
         if shield:
             shield.up()
-        self.natural = [None] * n
         found = code.run(arrays, moving={n + 2, n + 3, n + 4}, steps=k)
         seconds = (time.perf_counter() - started) / k
         self.fitting[len(batch["rows"][0])] = max(1, int(CALL_SECONDS / seconds))
@@ -233,6 +258,7 @@ class Compiled(Engine):
         size = evaluation_batch(x)
         given = [x] if y is None else [x, y]
         code, n, names = self.judging([part[:0] for part in given], size)
+        self.make_room(code)
         scale = flatten_tree(self.step.normalizer.arrays())[0]
         found: list[list[Array]] = []
         at, steps = 0, 1
@@ -253,7 +279,7 @@ class Compiled(Engine):
         batch: Batch = {name: batches(part, 1, size)[0]
                         for name, part in zip("xy", given, strict=False)}
         batch["scale"] = self.step.normalizer.arrays()
-        state = usable(self.state())
+        state = usable(self.stand_ins())
         n = len(flatten_tree(state)[0])
         key = ("evaluate", shapes(batch))
         if key not in self.codes:

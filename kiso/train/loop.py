@@ -22,7 +22,7 @@ from kiso.data import Dataset
 from kiso.ops import make_key
 from kiso.train.callbacks import Callback, Context
 from kiso.train.diagnose import diverged
-from kiso.train.engine import Engine, Found
+from kiso.train.engine import Engine, Found, usable
 from kiso.train.setup import Setup
 from kiso.train.shield import Shield
 from kiso.train.step import State
@@ -95,7 +95,7 @@ class Loop:
         self.store = store
         self.callbacks = list(callbacks)
         self.single = any(type(c).step is not Callback.step and c.every_step for c in callbacks)
-        self.best_state: State | None = None  # of the best epoch, if it was in this process
+        self.best_state: State | None = None  # weights of the best epoch, if no file has them
         self.saved_at = time.monotonic()
         self.started = time.perf_counter() if started is None else started
         self.earlier = position.total_seconds  # of the sessions before this one
@@ -208,8 +208,8 @@ class Loop:
         if best["epoch"] == row["epoch"] and self.store:
             self.store.save_best(self.engine.state(), finished, setup)
         self.position = finished
-        if best["epoch"] == row["epoch"]:
-            self.best_state = self.engine.state()
+        if best["epoch"] == row["epoch"] and not self.store:
+            self.best_state = usable(self.engine.state())
         self._save()
 
     def elapsed(self) -> float:

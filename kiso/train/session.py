@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +113,17 @@ def train(options: TrainOptions, callbacks: Sequence[Callback] = (), *,
     started = time.perf_counter()
     with _terminable(), thread_limit(options.threads) as threads:
         setup = build(options, splits=splits, model=model)
-        engine = _engine(setup, threads)
         folder = Path(options.out) if options.out else new_folder(Path("runs"), run_name(options))
-        needed = _needed_bytes(engine.state())
-        if save:
-            Store.check(folder, options.overwrite, needed)
-        _prepare(engine, setup, callbacks)
-        position = Position(schedule=setup.schedule.start())
-        store = Store.create(folder, options.overwrite, needed) if save else None
-        if store is not None:
-            store.save_config(setup.config())
-        return _run(setup, engine, position, store, callbacks, threads, started)
+        with _engine(setup, threads) as engine:
+            needed = _needed_bytes(engine.state())
+            if save:
+                Store.check(folder, options.overwrite, needed)
+            _prepare(engine, setup, callbacks)
+            position = Position(schedule=setup.schedule.start())
+            store = Store.create(folder, options.overwrite, needed) if save else None
+            if store is not None:
+                store.save_config(setup.config())
+            return _run(setup, engine, position, store, callbacks, threads, started)
 
 
 def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: int | None = None,
@@ -141,32 +142,55 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
         options = replace(options, threads=threads)
     with _terminable(), thread_limit(options.threads) as count:
         setup = build(options, splits=splits, model=model)
-        engine = _engine(setup, count)
-        position = Position(schedule=setup.schedule.start())
-        if store.path("last").is_file():  # else it was killed before its first step
-            checkpoint = store.load("last")
-            check_fit(store.path("last"), checkpoint, engine.state())
-            check_slots(store.path("last"), checkpoint, engine.state())
-            if checkpoint.record.get("data") != setup.fingerprint:
-                raise CheckpointError(tr("the training samples are not those that {folder} began "
-                                         "with; resume with the same data, or train anew.",
-                                         folder=folder))
-            engine.load(checkpoint.state)
-            position = Position.from_record(checkpoint.record["position"])
-            metrics = store.load_metrics()
-            if metrics is not None and (position.stopped or position.epoch >= setup.epochs):
+        with _engine(setup, count) as engine:
+            position, metrics = _go_back(setup, engine, store)
+            if metrics is not None:
                 install(setup.step.model, store.load("best").state)
                 return RunResult(store.folder, metrics, list(position.history), setup.step.model,
                                  position.stopped, engine)
-        _prepare(engine, setup, callbacks)
-        return _run(setup, engine, position, store, callbacks, count, started)
+            _prepare(engine, setup, callbacks)
+            return _run(setup, engine, position, store, callbacks, count, started)
 
 
-def _engine(setup: Setup, threads: int) -> Engine:
-    """The engine with the state before the first step."""
+def _go_back(setup: Setup, engine: Engine, store: Store
+             ) -> tuple[Position, dict[str, Any] | None]:
+    """To the last checkpoint of a run: its position, and the figures if the run is finished."""
+    start = Position(schedule=setup.schedule.start())
+    if not store.path("last").is_file():
+        return start, None  # it was killed before its first step
+    checkpoint = store.load("last")
+    check_fit(store.path("last"), checkpoint, engine.state())
+    check_slots(store.path("last"), checkpoint, engine.state())
+    if checkpoint.record.get("data") != setup.fingerprint:
+        raise CheckpointError(tr("the training samples are not those that {folder} began with; "
+                                 "resume with the same data, or train anew.",
+                                 folder=store.folder))
+    engine.load(checkpoint.state)
+    position = Position.from_record(checkpoint.record["position"])
+    finished = position.stopped or position.epoch >= setup.epochs
+    return position, store.load_metrics() if finished else None
+
+
+@contextmanager
+def _engine(setup: Setup, threads: int) -> Generator[Engine]:
+    """The engine with the state before the first step.
+
+    It alone holds weights and statistics: the model has no arrays of its own inside, and whoever
+    reads them gets the present ones. They are the model's again at the end, whatever happens.
+    """
+    model = setup.step.model
     engine = ENGINES[setup.options.engine](setup.step, threads)
-    engine.load(initial_state(setup.step.model, setup.step.optimizer))
-    return engine
+    engine.load(initial_state(model, setup.step.optimizer))
+    kept = [("params", name, p) for name, p in model.named_parameters()]
+    kept += [("buffers", name, b) for name, b in model.named_buffers()]
+    try:
+        for kind, name, tensor in kept:
+            tensor.lend(partial(engine.part, kind, name))
+        yield engine
+    finally:
+        for kind, name, tensor in kept:
+            if tensor.lent:
+                tensor.data = np.array(engine.part(kind, name))
 
 
 def _prepare(engine: Engine, setup: Setup, callbacks: Sequence[Callback]) -> None:
@@ -206,8 +230,8 @@ def _run(setup: Setup, engine: Engine, position: Position, store: Store | None,
     if state is None:
         state = store.load("best").state if store and store.path("best").is_file() \
             else engine.state()
-    install(setup.step.model, state)
     engine.load(state)
+    install(setup.step.model, state)
     results = {name: judge(engine, part)
                for name, part in setup.splits.parts().items() if name != "train" and len(part)}
     metrics = final_metrics(setup, at, results, weights_sha256(state), threads, loop.elapsed(),
