@@ -137,8 +137,7 @@ class Planner:
         if not self.contracts or not (flat or self.is_image(node)) or \
                 any(s.dtype != np.float32 or prod(s.shape) == 0 for s in specs):
             return False
-        if flat and specs[0].shape[1] <= SHALLOW and prod(specs[2].shape) >= WIDE and \
-                self.uses[node.outputs[0]] == 1:  # an update reads it and much more
+        if self.shallow(node):
             return False
         sources, turned = list(node.inputs), [False] * len(node.inputs)
         for i, n in enumerate(node.inputs if flat else ()):
@@ -158,6 +157,18 @@ class Planner:
             node.op, (*given, *more), tuple(turned), buffer, buffer.name, after))
         self.stored[n], self.values[n] = buffer, Fn.of(buffer)
         return True
+
+    def shallow(self, node: Node) -> bool:
+        """A product of few terms that an update reads beside much more, and perhaps a norm:
+        computed where it is read."""
+        if not isinstance(node.op, ops.MatMul):
+            return False
+        a, y = self.graph.specs[node.inputs[0]].shape, self.graph.specs[node.outputs[0]].shape
+        if a[-1] > SHALLOW or len(y) != 2 or prod(y) < WIDE:
+            return False
+        n = node.outputs[0]
+        squared = sum(2 for other in self.graph.nodes if other.inputs == (n, n))
+        return self.uses[n] - min(squared, 2) == 1
 
     def channels_last(self, buffer: Buffer) -> Buffer:
         """The image itself, or a copy of it with the channels last in memory."""
@@ -190,7 +201,7 @@ class Planner:
             self.values[n] = fn
             if fn.moves and not self.pending.intersection(node.inputs):
                 continue
-            if self.uses[n] == 1 or (self.uses[n] and cheap(fn)):
+            if self.uses[n] == 1 or (self.uses[n] and cheap(fn)) or self.shallow(node):
                 self.pending.add(n)
             elif self.uses[n]:
                 self.store(n)

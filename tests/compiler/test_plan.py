@@ -63,6 +63,23 @@ def test_a_shallow_wide_product_is_computed_where_it_is_read() -> None:
     assert kernels(9) == ["Contract", "Kernel"]
 
 
+def test_a_shallow_product_whose_norm_is_wanted_is_not_stored_either() -> None:
+    rng = np.random.default_rng(0)
+    p, gy, x = (rng.standard_normal(s).astype("f") for s in ((2048, 2048), (8, 2048), (8, 2048)))
+
+    def step(p: Any, gy: Any, x: Any) -> Any:
+        g = ops.matmul(ops.transpose(gy), x)
+        return p - 0.1 * g, ops.sum(g * g)
+
+    code = compile_graph(trace(step, p, gy, x).graph, state={0: 0})
+    assert code.arena_bytes < p.nbytes // 100
+    placed = code.place(0, p)
+    (square,) = code.run([placed, gy, x]).outputs
+    g = gy.T.astype(np.float64) @ x
+    assert square[0] == pytest.approx(float((g * g).sum()), rel=1e-5)
+    np.testing.assert_allclose(code.natural(0, placed), p - 0.1 * g, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8", "bool", "float64"])
 def test_a_bias_of_any_type_is_added(dtype: str) -> None:
     rng = np.random.default_rng(0)
