@@ -159,8 +159,8 @@ class Planner:
         return True
 
     def shallow(self, node: Node) -> bool:
-        """A product of few terms that an update reads beside much more, and perhaps a norm:
-        computed where it is read."""
+        """A product of few terms that an update reads beside much more: computed where it is read,
+        and once more for its norm, so that it need not stay in memory from one to the other."""
         if not isinstance(node.op, ops.MatMul):
             return False
         a, y = self.graph.specs[node.inputs[0]].shape, self.graph.specs[node.outputs[0]].shape

@@ -92,7 +92,7 @@ def test_a_run_that_does_not_begin_leaves_the_model_alone(monkeypatch: pytest.Mo
 
 def test_copies_in_training_stay_and_the_values_themselves_are_only_read() -> None:
     class Copy(Callback):
-        copies: list[nn.Module] = []  # noqa: RUF012
+        copies: list[nn.Module] = []
 
         def step(self, context: Any) -> None:
             self.copies += [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
