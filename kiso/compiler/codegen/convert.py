@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
+from typing import Any
 
-import numpy as np
-
-from kiso.compiler.codegen.dag import I64, Dag, Node, parts, value
+from kiso.compiler.codegen.dag import I64, Dag, Node, reachable, terms, value
 from kiso.compiler.loops import (
     COMPARE,
     Axis,
-    Binary,
     Buffer,
-    Cast,
     Const,
     Contract,
     Expr,
@@ -27,14 +23,14 @@ from kiso.compiler.loops import (
     Kernel,
     Load,
     Reduce,
-    Select,
-    Unary,
+    parts,
     subexpressions,
 )
 
-__all__ = ["Nest", "coefficient", "convert", "loads_below", "reachable", "reads", "sections"]
+__all__ = ["Nest", "convert", "reads", "sections"]
 
-BOOL = np.dtype(bool)
+Splits = dict[str, tuple[int, ...]]  # name of an axis: steps of its parts but the last (1)
+Limit = tuple[Any, int, int]  # an axis (its `extra`), begin, end
 
 
 @dataclass
@@ -48,170 +44,105 @@ class Nest:
     nodes: list[Node]  # all that are used
     buffers: list[Buffer]  # those that are read
 
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return prod(self.extent[a] for a in self.axes)
 
+class _Converter(Dag):
+    """A Dag that is made from expressions."""
 
-Splits = dict[str, tuple[int, ...]]
-Limit = tuple[str, int, int]  # name of an axis, begin, end
-
-
-class _Converter:
     def __init__(self, splits: Splits, limit: Limit | None):
-        self.dag = Dag()
-        self.limit = limit
-        self.splits = splits
+        super().__init__()
+        self.splits, self.limit = splits, limit
         self.index: dict[Axis, Node] = {}
         self.done: dict[Expr, Node] = {}
 
-    def axis(self, axis: Axis, name: str) -> list[Node]:
-        """Make the loop variables of an axis: one, or several if it is split."""
-        loops: list[Node] = []
-        total = self.dag.number(0)
-        cuts = [axis.extent, *self.splits.get(name, ()), 1]
-        for k in range(len(cuts) - 1):
-            step = cuts[k + 1]
-            loops.append(self.dag.axis(f"{name}.{k}" if len(cuts) > 2 else name, cuts[k] // step))
-            if self.limit is not None and self.limit[0] == loops[-1].extra[0]:
-                loops[-1].bounds = (self.limit[1], self.limit[2] - 1)
-            total = self.dag.add(total, loops[-1], step)
+    def loops(self, axis: Axis, name: str) -> list[Node]:
+        """The loop variables of an axis: one, or several if it is split."""
+        made: list[Node] = []
+        total = self.number(0)
+        for above, step in pairwise([axis.extent, *self.splits.get(name, ()), 1]):
+            loop = self.node("axis", I64, (), (name, above // step, step))
+            if self.limit is not None and self.limit[0] == loop.extra:
+                loop.bounds = (self.limit[1], self.limit[2] - 1)
+            made.append(loop)
+            total = self.add(total, loop, step)
         self.index[axis] = total
-        return loops
+        return made
 
-    def offset(self, buffer: Buffer, indices: list[Node]) -> Node:
-        total = self.dag.number(0)
-        for i, stride in zip(indices, buffer.strides, strict=True):
-            total = self.dag.add(total, i, stride)
+    def element(self, load: Load) -> Node:
+        """The place of an element in its buffer."""
+        total = self.number(0)
+        for i, stride in zip([self.of(i) for i in load.indices], load.buffer.strides, strict=True):
+            total = self.add(total, i, stride)
         return total
 
     def of(self, e: Expr) -> Node:
-        found = self.done.get(e)
-        if found is None:
-            found = self.done[e] = self._of(e)
-        return found
+        """The node of an expression."""
+        if e not in self.done:
+            self.done[e] = self._of(e)
+        return self.done[e]
 
     def _of(self, e: Expr) -> Node:
-        dag = self.dag
         if isinstance(e, Const):
-            return dag.number(int(e.value)) if e.dtype == I64 else dag.node(
-                "const", e.dtype, (), (e.value, str(e.value)))
+            return self._constant(e.value, e)
         if isinstance(e, Index):
             return self.index[e.axis]
         if isinstance(e, Load):
-            return dag.load(e.buffer, self.offset(e.buffer, [self.of(i) for i in e.indices]))
+            return self.node("load", e.dtype, (self.element(e),), e.buffer)
         if isinstance(e, Reduce):
             return self._reduce(e)
-        if isinstance(e, Select):
-            c, a, b = self.of(e.condition), self.of(e.a), self.of(e.b)
-            known = truth(c)
-            if known is not None:
-                return a if known else b
-            return a if a is b else dag.node("select", e.dtype, (c, a, b))
-        if isinstance(e, Cast):
-            return dag.node("cast", e.dtype, (self.of(e.x),))
-        if isinstance(e, Unary):
-            x = self.of(e.x)
-            if e.name == "neg" and e.dtype == I64:
-                return dag.add(dag.number(0), x, -1)
-            return dag.node(e.name, e.dtype, (x,))
-        assert isinstance(e, Binary)
-        return self._binary(e)
+        name = getattr(e, "name", type(e).__name__.lower())  # of a function; or select, cast
+        return self.operation(name, e.dtype, [self.of(x) for x in parts(e)])
 
-    def _binary(self, e: Binary) -> Node:
-        dag, a, b = self.dag, self.of(e.a), self.of(e.b)
-        if a.dtype == I64:
-            return dag.compare(e.name, a, b) if e.name in COMPARE else dag.binary(e.name, a, b)
-        if e.dtype == BOOL and e.name in ("and", "or"):
-            for x, other in ((a, b), (b, a)):
-                known = truth(x)
-                if known is not None:
-                    return other if known == (e.name == "and") else x
-        return dag.node(e.name, e.dtype, (a, b))
+    def _constant(self, number: Any, e: Expr) -> Node:
+        return self.number(int(number)) if e.dtype == I64 else self.node(
+            "const", e.dtype, (), (number, str(number)))  # the text tells 0.0 from -0.0
 
     def _reduce(self, e: Reduce) -> Node:
         if any(a.extent == 0 for a in e.axes):
-            return self.dag.number(0) if e.dtype == I64 else self.dag.node(
-                "const", e.dtype, (), (0, "0"))
+            return self._constant(0, e)
         loops: list[Node] = []
-        place = self.dag.number(0)
+        place = self.number(0)
         for k, axis in enumerate(e.axes):
             # Numbered within the reduction, so that equal reductions are one node.
-            loops += self.axis(axis, f"r{k}n{axis.extent}")
-            place = self.dag.add(self.dag.binary("mul", place, self.dag.number(axis.extent)),
-                                 self.index[axis])
-        node = self.dag.node("reduce", e.dtype, (self.of(e.body), place), (e.kind, tuple(loops)))
-        node.axes = node.axes - frozenset(loops)
-        return node
+            loops += self.loops(axis, f"r{k}n{axis.extent}")
+            place = self.add(self.binary("mul", place, self.number(axis.extent)), self.index[axis])
+        return self.node("reduce", e.dtype, (self.of(e.body), place), (e.kind, tuple(loops)))
 
 
-def truth(c: Node) -> bool | None:
-    """The value of a condition that is known."""
-    if c.op != "const":
-        return None
-    return bool(c.extra[0])
-
-
-def reachable(roots: list[Node]) -> list[Node]:
-    """All nodes that these need, and they themselves, each after what it needs."""
-    seen: dict[Node, None] = {}
-    stack = list(roots)
-    while stack:
-        n = stack.pop()
-        if n not in seen:
-            seen[n] = None
-            stack += n.args
-    return sorted(seen, key=lambda n: n.serial)
-
-
-def _new_splits(nodes: list[Node], extents: dict[str, int], old: Splits) -> Splits:
-    """Divisors that divide the extent of the single axis in their dividend."""
-    found: dict[str, set[int]] = {}
+def _more_splits(nodes: list[Node], old: Splits) -> Splits:
+    """These, and divisors that divide the extent of the single axis in their dividend."""
+    found = {name: set(steps) for name, steps in old.items()}
     for n in nodes:
         if n.op not in ("div", "mod") or n.dtype != I64:
             continue
-        c = value(n.args[1])
-        terms, constant = parts(n.args[0])
-        if not c or c < 2 or constant:
-            continue
-        for atom, k in terms.items():
-            if atom.op == "axis" and k > 0 and c % k == 0:
-                name = atom.extra[0].split(".")[0]
-                # The part with this coefficient begins at its own step of the unsplit axis.
-                cuts = [*old.get(name, ()), 1]
-                part = int(atom.extra[0].split(".")[1]) if "." in atom.extra[0] else 0
-                step = cuts[part] * (c // k)
-                above = ([extents[name], *cuts])[part]
-                if above % step == 0 and cuts[part] < step < above:
+        c = value(n.args[1]) or 0
+        sums, constant = terms(n.args[0])
+        for atom, k in sums.items():
+            if c > 1 and constant == 0 and atom.op == "axis" and k > 0 and c % k == 0:
+                name, extent, own = atom.extra
+                step = own * (c // k)
+                if own < step < extent * own and extent * own % step == 0:
                     found.setdefault(name, set()).add(step)
-    return {name: _chain({*old.get(name, ()), *steps}) for name, steps in found.items()}
-
-
-def _chain(steps: set[int]) -> tuple[int, ...]:
-    """The largest first, each a divisor of the one before."""
-    chain: list[int] = []
-    for step in sorted(steps, reverse=True):
-        if not chain or chain[-1] % step == 0:
-            chain.append(step)
-    return tuple(chain)
+    chains: Splits = {}
+    for name, steps in found.items():  # the largest first, each a divisor of the one before
+        chain: list[int] = []
+        for step in sorted(steps, reverse=True):
+            if not chain or chain[-1] % step == 0:
+                chain.append(step)
+        chains[name] = tuple(chain)
+    return chains
 
 
 def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
     """Loops and Dag of a kernel; `limit` holds one axis to a part of its range."""
     splits: Splits = {}
     while True:
-        converter = _Converter(splits, limit)
-        loops = [converter.axis(a, f"o{k}") for k, a in enumerate(kernel.axes)]
-        results = [(element.buffer,
-                    converter.offset(element.buffer, [converter.of(i) for i in element.indices]),
-                    converter.of(e)) for element, e in kernel.results]
-        nodes = reachable([n for _, *both in results for n in both])
-        extents = {f"o{k}": a.extent for k, a in enumerate(kernel.axes)}
-        extents |= {name: int(name.split("n")[1]) for n in nodes if n.op == "reduce"
-                    for name in (a.extra[0].split(".")[0] for a in n.extra[1])}
-        more = {**splits, **_new_splits(nodes, extents, splits)}
-        if more == splits or sum(map(len, more.values())) <= sum(map(len, splits.values())):
+        dag = _Converter(splits, limit)
+        loops = [dag.loops(a, f"o{k}") for k, a in enumerate(kernel.axes)]
+        results = [(element.buffer, dag.element(element), dag.of(e))
+                   for element, e in kernel.results]
+        nodes = reachable(n for _, *both in results for n in both)
+        more = _more_splits(nodes, splits)
+        if sum(map(len, more.values())) <= sum(map(len, splits.values())):
             break
         splits = more
     axes = [a for k in kernel.buffer.order for a in loops[k]]
@@ -224,35 +155,21 @@ def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
     return nest
 
 
-def _uses(nest: Nest) -> list[dict[Node, int]]:
-    """How every address or other index expression depends on the axes."""
-    uses = [parts(n)[0] for _, *both in nest.results for n in both if n.dtype == I64]
-    for n in nest.nodes:
-        if n.op != "linear":
-            uses += [parts(a)[0] for a in n.args if a.dtype == I64]
-        else:
-            uses += [{a: 1} for a in n.args if a.op == "linear"]
-    return uses
-
-
 def _merge(nest: Nest) -> None:
     """Make one loop of neighbours that all index expressions use as one."""
-    uses = _uses(nest)
-    orders: list[list[Node]] = [nest.axes]
-    reduced = {tuple(n.extra[1]) for n in nest.reduces}
+    used = [n for _, *both in nest.results for n in both]
+    used += [a for n in nest.nodes if n.op != "linear" for a in n.args]
+    uses = [terms(n)[0] for n in used if n.dtype == I64]
+    reduced: dict[tuple[Node, ...], None] = dict.fromkeys(n.extra[1] for n in nest.reduces)
     shared = [a for axes in reduced for a in axes]
-    orders += [list(axes) for axes in reduced if all(shared.count(a) == 1 for a in axes)]
-    for order in orders:
-        live = [a for a in order if nest.extent[a] > 1]
-        k = len(live) - 2
-        while k >= 0:
-            outer, inner = live[k], live[k + 1]
-            n = nest.extent[inner]
-            if all(u.get(outer, 0) == n * u.get(inner, 0) for u in uses):
-                nest.extent[inner] = n * nest.extent[outer]
-                nest.extent[outer] = 1
-                del live[k]
-            k -= 1
+    for order in (nest.axes, *(r for r in reduced if all(shared.count(a) == 1 for a in r))):
+        inner: Node | None = None
+        for axis in reversed([a for a in order if nest.extent[a] > 1]):
+            n = nest.extent[inner] if inner else 0
+            if inner and all(u.get(axis, 0) == n * u.get(inner, 0) for u in uses):
+                nest.extent[inner], nest.extent[axis] = n * nest.extent[axis], 1
+            else:
+                inner = axis
 
 
 def sections(kernel: Kernel) -> list[Nest]:
@@ -273,44 +190,24 @@ def sections(kernel: Kernel) -> list[Nest]:
             cuts |= {c for c in _changes(x, inner) if 0 < c < n}
     if not 2 < len(cuts) <= 6 or n < 16:
         return [nest]
-    edges = sorted(cuts)
-    name = inner.extra[0]
-    return [convert(kernel, (name, a, b)) for a, b in pairwise(edges)]
+    return [convert(kernel, (inner.extra, a, b)) for a, b in pairwise(sorted(cuts))]
 
 
 def _changes(x: Node, axis: Node) -> tuple[int, ...]:
     """The values of the axis from which on a comparison comes out differently."""
-    (left, c), (right, d) = parts(x.args[0]), parts(x.args[1])
-    terms = {t: left.get(t, 0) - right.get(t, 0) for t in (*left, *right)}
-    terms = {t: k for t, k in terms.items() if k}
-    if list(terms) != [axis] or abs(terms[axis]) != 1:
+    (left, c), (right, d) = terms(x.args[0]), terms(x.args[1])
+    sums = {t: left.get(t, 0) - right.get(t, 0) for t in (*left, *right)}
+    k = sums.pop(axis, 0)
+    if any(sums.values()) or abs(k) != 1:
         return ()
-    zero = (d - c) * terms[axis]
+    zero = (d - c) * k
     if x.op in ("eq", "ne"):
         return zero, zero + 1
-    return (zero + (terms[axis] > 0 if x.op in ("le", "gt") else terms[axis] < 0),)
-
-
-def coefficient(n: Node, axis: Node) -> int | None:
-    """Step of an index expression along an axis; None if it is not constant."""
-    total = 0
-    terms: dict[Node, int] = parts(n)[0]
-    for atom, c in terms.items():
-        if atom is axis:
-            total = c
-        elif axis in atom.axes:
-            return None
-    return total
-
-
-def loads_below(n: Node) -> list[Node]:
-    """All loads that an expression needs."""
-    return [x for x in reachable([n]) if x.op == "load"]
+    return (zero + (k > 0 if x.op in ("le", "gt") else k < 0),)
 
 
 def reads(kernel: Kernel | Contract) -> list[Buffer]:
     """Buffers that a kernel may read."""
-    if isinstance(kernel, Contract):
-        return list(dict.fromkeys(kernel.inputs))
-    return list(dict.fromkeys(e.buffer for e in subexpressions(*(e for _, e in kernel.results))
-                              if isinstance(e, Load)))
+    found = kernel.inputs if isinstance(kernel, Contract) else (
+        e.buffer for e in subexpressions(*(e for _, e in kernel.results)) if isinstance(e, Load))
+    return list(dict.fromkeys(found))

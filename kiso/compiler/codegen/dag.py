@@ -1,7 +1,7 @@
 """Expressions as a graph without doubles, with all index arithmetic in linear form.
 
     node = axis | number | linear(sum of coefficient * atom, + constant)      int64
-         | load(offset) | name(nodes) | select | cast | reduce(axes, body)
+         | load(offset) | name(nodes) | select | cast | reduce(body, place)
 
 An *atom* is an int64 node that is not a sum: an axis, a loaded row number, a quotient. In linear
 form `i * 32 + j - i * 32` is `j`, the address of an element is one sum with constant strides, and
@@ -11,21 +11,26 @@ quotients at compile time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from kiso.compiler.loops import Buffer
+from kiso.compiler.loops import COMPARE
 
-__all__ = ["Dag", "Node"]
+__all__ = ["I64", "Dag", "Node", "coefficient", "reachable", "terms", "value"]
 
 I64 = np.dtype(np.int64)
+BOOL = np.dtype(bool)
 FAR = 1 << 62
 
 
 class Node:
-    """One value; equal nodes are one object within a Dag."""
+    """One value; equal nodes are one object within a Dag.
+
+    `extra`: name, extent and step of an axis; coefficients and constant of a linear form; a
+    constant's value; a load's buffer; kind and axes of a reduction.
+    """
 
     __slots__ = ("args", "axes", "bounds", "dtype", "extra", "op", "serial")
 
@@ -33,15 +38,15 @@ class Node:
                  serial: int):
         self.op, self.dtype, self.args, self.extra = op, dtype, args, extra
         self.serial = serial
-        self.bounds: tuple[int, int] = (-FAR, FAR)  # of integers, both ends included
-        self.axes: frozenset[Node] = frozenset().union(*(a.axes for a in args))
+        self.bounds = _bounds(self)  # of integers, both ends included
+        self.axes: frozenset[Node] = frozenset([self] if op == "axis" else ()).union(
+            *(a.axes for a in args)).difference(extra[1] if op == "reduce" else ())
 
 
 class Dag:
     """Makes nodes, each once."""
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
         self._known: dict[Any, Node] = {}
 
     def node(self, op: str, dtype: np.dtype[Any], args: Iterable[Node] = (),
@@ -49,43 +54,47 @@ class Dag:
         """The node of this description."""
         args = tuple(args)
         key = (op, dtype, tuple(a.serial for a in args), extra)
-        found = self._known.get(key)
-        if found is None:
-            found = Node(op, dtype, args, extra, len(self.nodes))
-            self.nodes.append(found)
-            self._known[key] = found
-            _set_bounds(found)
-        return found
-
-    def axis(self, name: str, extent: int) -> Node:
-        """A loop variable from 0 to extent - 1; of the same name and extent it is the same."""
-        node = self.node("axis", I64, (), (name, extent))
-        node.bounds = (0, max(extent - 1, 0))
-        node.axes = frozenset([node])
-        return node
+        if key not in self._known:
+            self._known[key] = Node(op, dtype, args, extra, len(self._known))
+        return self._known[key]
 
     def number(self, value: int) -> Node:
         """An int64 constant."""
         return self.linear({}, value)
 
-    def linear(self, terms: dict[Node, int], constant: int) -> Node:
+    def linear(self, sums: dict[Node, int], constant: int) -> Node:
         """Sum of coefficient * atom, + constant."""
-        atoms = sorted((a for a, c in terms.items() if c), key=lambda a: a.serial)
-        if len(atoms) == 1 and terms[atoms[0]] == 1 and constant == 0:
+        atoms = sorted((a for a, c in sums.items() if c), key=lambda a: a.serial)
+        if len(atoms) == 1 and sums[atoms[0]] == 1 and constant == 0:
             return atoms[0]
-        return self.node("linear", I64, atoms, (tuple(terms[a] for a in atoms), constant))
+        return self.node("linear", I64, atoms, (tuple(sums[a] for a in atoms), constant))
 
     def add(self, a: Node, b: Node, times: int = 1) -> Node:
         """a + times * b."""
-        terms, constant = parts(a)
-        terms = dict(terms)
-        more, extra = parts(b)
+        (sums, constant), (more, extra) = terms(a), terms(b)
         for atom, c in more.items():
-            terms[atom] = terms.get(atom, 0) + times * c
-        return self.linear(terms, constant + times * extra)
+            sums[atom] = sums.get(atom, 0) + times * c
+        return self.linear(sums, constant + times * extra)
+
+    def operation(self, name: str, dtype: np.dtype[Any], args: Sequence[Node]) -> Node:
+        """name(args), simplified where linear forms, bounds or known conditions allow."""
+        if name == "select":
+            known = _truth(args[0])
+            if known is not None or args[1] is args[2]:
+                return args[2] if known is False else args[1]
+        elif name == "neg" and dtype == I64:
+            return self.add(self.number(0), args[0], -1)
+        elif len(args) == 2 and args[0].dtype == I64:
+            return self._compare(name, *args) if name in COMPARE else self.binary(name, *args)
+        elif name in ("and", "or") and dtype == BOOL:
+            for x, other in (args, args[::-1]):
+                known = _truth(x)
+                if known is not None:
+                    return other if known == (name == "and") else x
+        return self.node(name, dtype, args)
 
     def binary(self, name: str, a: Node, b: Node) -> Node:
-        """An int64 operation, simplified where linear forms or bounds allow."""
+        """An int64 operation."""
         if name in ("add", "sub"):
             return self.add(a, b, 1 if name == "add" else -1)
         x, y = value(a), value(b)
@@ -95,30 +104,23 @@ class Dag:
         if name in ("div", "mod") and y is not None and y > 0:
             return self._divide(name, a, y)
         if name in ("max", "min"):
-            (alo, ahi), (blo, bhi) = a.bounds, b.bounds
-            if ahi <= blo:
-                return b if name == "max" else a
-            if bhi <= alo:
-                return a if name == "max" else b
-        if name in ("shl", "shr") and y is not None and 0 <= y < 62:
-            return self.binary("mul" if name == "shl" else "div", a, self.number(1 << y))
+            lower, upper = (a, b) if a.bounds[1] <= b.bounds[0] else (b, a)
+            if lower.bounds[1] <= upper.bounds[0]:
+                return upper if name == "max" else lower
         return self.node(name, I64, (a, b))
 
     def _divide(self, name: str, a: Node, c: int) -> Node:
         """(q c + r) / c = q and (q c + r) mod c = r mod c, term by term."""
-        terms, constant = parts(a)
-        q = {t: k // c for t, k in terms.items() if k % c == 0}
-        r = {t: k for t, k in terms.items() if k % c}
-        whole = self.linear(q, constant // c)
-        rest = self.linear(r, constant % c)
+        sums, constant = terms(a)
+        whole = self.linear({t: k // c for t, k in sums.items() if k % c == 0}, constant // c)
+        rest = self.linear({t: k for t, k in sums.items() if k % c}, constant % c)
         low, high = rest.bounds
         if low >= 0 and high < c:
             return whole if name == "div" else rest
-        if name == "mod":
-            return self.node("mod", I64, (rest, self.number(c)))
-        return self.add(whole, self.node("div", I64, (rest, self.number(c))))
+        rest = self.node(name, I64, (rest, self.number(c)))
+        return rest if name == "mod" else self.add(whole, rest)
 
-    def compare(self, name: str, a: Node, b: Node) -> Node:
+    def _compare(self, name: str, a: Node, b: Node) -> Node:
         """An int64 comparison; decided here if the bounds allow."""
         low, high = self.add(a, b, -1).bounds
         known = {"lt": (high < 0, low >= 0), "le": (high <= 0, low > 0),
@@ -126,15 +128,11 @@ class Dag:
                  "eq": (low == high == 0, low > 0 or high < 0),
                  "ne": (low > 0 or high < 0, low == high == 0)}[name]
         if any(known):
-            return self.node("const", np.dtype(bool), (), (known[0],))
-        return self.node(name, np.dtype(bool), (a, b))
-
-    def load(self, buffer: Buffer, offset: Node) -> Node:
-        """The element at an offset in elements."""
-        return self.node("load", buffer.dtype, (offset,), buffer)
+            return self.node("const", BOOL, (), (known[0],))
+        return self.node(name, BOOL, (a, b))
 
 
-def parts(a: Node) -> tuple[dict[Node, int], int]:
+def terms(a: Node) -> tuple[dict[Node, int], int]:
     """Coefficient of each atom, and the constant."""
     if a.op == "linear":
         return dict(zip(a.args, a.extra[0], strict=True)), a.extra[1]
@@ -146,29 +144,51 @@ def value(a: Node) -> int | None:
     return a.extra[1] if a.op == "linear" and not a.args else None
 
 
-def _set_bounds(n: Node) -> None:
+def coefficient(n: Node, axis: Node) -> int | None:
+    """Step of an index expression along an axis; None if it is not constant."""
+    sums = terms(n)[0]
+    if any(axis in atom.axes for atom in sums if atom is not axis):
+        return None
+    return sums.get(axis, 0)
+
+
+def reachable(roots: Iterable[Node]) -> list[Node]:
+    """All nodes that these need, and they themselves, each after what it needs."""
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        n = stack.pop()
+        if n not in seen:
+            seen.add(n)
+            stack += n.args
+    return sorted(seen, key=lambda n: n.serial)
+
+
+def _truth(c: Node) -> bool | None:
+    """The value of a condition that is known."""
+    return bool(c.extra[0]) if c.op == "const" else None
+
+
+def _bounds(n: Node) -> tuple[int, int]:
+    """Least and largest value of an integer, as far as known."""
     if n.dtype.kind == "b":
-        n.bounds = (0, 1)
-    elif n.dtype.kind in "iu" and n.dtype.itemsize < 8:
-        info = np.iinfo(n.dtype)
-        n.bounds = (int(info.min), int(info.max))
+        return 0, 1
+    if n.dtype.kind in "iu" and n.dtype.itemsize < 8:
+        return int(np.iinfo(n.dtype).min), int(np.iinfo(n.dtype).max)
+    if n.dtype != I64:
+        return -FAR, FAR
+    lows, highs = [a.bounds[0] for a in n.args], [a.bounds[1] for a in n.args]
     if n.op == "linear":
-        coefficients, constant = n.extra
-        ends = [[c * e for e in a.bounds] for a, c in zip(n.args, coefficients, strict=True)]
-        low = constant + sum(min(e) for e in ends)
-        high = constant + sum(max(e) for e in ends)
-        n.bounds = (max(low, -FAR), min(high, FAR))
-    elif n.op == "mod" and n.dtype == I64 and value(n.args[1]):
-        n.bounds = (0, (value(n.args[1]) or 1) - 1)
-    elif n.op == "div" and n.dtype == I64 and value(n.args[1]):
-        c = value(n.args[1]) or 1
-        n.bounds = (n.args[0].bounds[0] // c, n.args[0].bounds[1] // c) if c > 0 else n.bounds
-    elif n.op in ("max", "min") and n.dtype == I64:
+        ends = [(c * low, c * high) for c, low, high in zip(n.extra[0], lows, highs, strict=True)]
+        low, high = (n.extra[1] + sum(pick(e) for e in ends) for pick in (min, max))
+        return max(low, -FAR), min(high, FAR)
+    if n.op == "axis":
+        return 0, max(n.extra[1] - 1, 0)
+    if n.op in ("div", "mod") and (c := value(n.args[1]) or 0) > 0:
+        return (0, c - 1) if n.op == "mod" else (lows[0] // c, highs[0] // c)
+    if n.op in ("max", "min"):
         pick = max if n.op == "max" else min
-        (alo, ahi), (blo, bhi) = n.args[0].bounds, n.args[1].bounds
-        n.bounds = (pick(alo, blo), pick(ahi, bhi))
-    elif n.op == "select" and n.dtype == I64:
-        (alo, ahi), (blo, bhi) = n.args[1].bounds, n.args[2].bounds
-        n.bounds = (min(alo, blo), max(ahi, bhi))
-    elif n.op == "cast" and n.dtype == I64 and n.args[0].dtype.kind in "iub":
-        n.bounds = n.args[0].bounds
+        return pick(lows), pick(highs)
+    if n.op == "select":
+        return min(lows[1:]), max(highs[1:])
+    return n.args[0].bounds if n.op == "cast" and n.args[0].dtype.kind in "iub" else (-FAR, FAR)

@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, prod
 
-from kiso.compiler.codegen.convert import Nest, coefficient, loads_below, reachable
-from kiso.compiler.codegen.dag import Node
+from kiso.compiler.codegen.convert import Nest
+from kiso.compiler.codegen.dag import Node, coefficient, reachable
 from kiso.compiler.codegen.ir import Val, Writer
 from kiso.compiler.codegen.reduction import Reduction, joint, reach
 from kiso.compiler.codegen.scalar import Lane, Scalar
@@ -59,7 +59,7 @@ class _Kernel:
         self.scalar = Scalar(w, pointers)
         self.live = [a for a in nest.axes if nest.extent[a] > 1]
         self.inner = self.live[-1] if self.live else None
-        self.below = {r: loads_below(r) for r in nest.reduces}
+        self.below = {r: [x for x in reachable([r]) if x.op == "load"] for r in nest.reduces}
         # Whether a result is read before it is written: then no tile may overlap another.
         self.again = any(b in nest.buffers for b, _, _ in nest.results)
         self.turned: list[Node] = []  # loads that run through neighbours along `across`

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kiso.compiler.codegen.convert import Nest, coefficient
-from kiso.compiler.codegen.dag import Node
+from kiso.compiler.codegen.convert import Nest
+from kiso.compiler.codegen.dag import Node, coefficient
 from kiso.compiler.codegen.ir import FAST, Val, Writer, llvm_type
 from kiso.compiler.codegen.scalar import Scalar
 

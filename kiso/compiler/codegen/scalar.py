@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kiso.compiler.codegen import vmath
-from kiso.compiler.codegen.convert import coefficient
-from kiso.compiler.codegen.dag import I64, Node, value
+from kiso.compiler.codegen.dag import I64, Node, coefficient, value
 from kiso.compiler.codegen.ir import INTEGER, Val, Writer, llvm_type
 from kiso.compiler.loops import COMPARE, Buffer
 from kiso.errors import GraphError
