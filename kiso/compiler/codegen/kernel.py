@@ -248,7 +248,7 @@ class _Kernel:
                 for x in self.turned:
                     step = coefficient(x.args[0], lane.axis) or 0
                     columns[x] = self.w.transposed([
-                        self.scalar.vector(x, self.number(k * step), self.side)
+                        self.scalar.vector(x, k * step, self.side)
                         for k in range(lane.width)])
         self.scalar.lane = lane
         for k in range(self.side):

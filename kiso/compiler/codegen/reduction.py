@@ -10,8 +10,8 @@ import numpy as np
 
 from kiso.compiler.codegen.convert import Nest
 from kiso.compiler.codegen.dag import Node, coefficient
-from kiso.compiler.codegen.ir import FAST, Val, Writer, llvm_type
-from kiso.compiler.codegen.scalar import Scalar
+from kiso.compiler.codegen.ir import FAST, Val, llvm_type
+from kiso.compiler.codegen.scalar import Scalar, combine
 
 __all__ = ["Reduction", "joint", "reach"]
 
@@ -36,13 +36,12 @@ class Reduction:
 
     def __init__(self, nest: Nest, scalar: Scalar, nodes: list[Node], loads: list[Node]):
         self.nest, self.scalar, self.w = nest, scalar, scalar.w
-        node = nodes[0]
-        self.kind: str = node.extra[0]
-        self.body, self.place = node.args
+        self.kind: str = nodes[0].extra[0]
+        self.body, self.place = nodes[0].args
         self.bodies = [n.args[0] for n in nodes]
         lane = scalar.lane
-        self.width = lane.width if lane is not None and lane.axis in node.axes else 1
-        self.axes: list[Node] = [a for a in node.extra[1] if nest.extent[a] > 1]
+        self.width = lane.width if lane is not None and lane.axis in nodes[0].axes else 1
+        self.axes: list[Node] = [a for a in nodes[0].extra[1] if nest.extent[a] > 1]
         if self.kind != "argmax":  # neighbours in memory are the innermost loop
             far = 0 if self.width == 1 else 1 << 60
             self.axes.sort(key=lambda a: -(reach(a, loads) or far))
@@ -50,54 +49,51 @@ class Reduction:
     def write(self) -> list[Val]:
         """The reduced values, each one number or one for each lane."""
         dtype = self.body.dtype
-        start = self._widened(_start(self.kind, dtype), llvm_type(dtype))
+        start = self._value(_start(self.kind, dtype), llvm_type(dtype))
         if self.kind == "argmax":
             return [self._argmax(start)]
         if self.kind == "sum" and dtype.kind == "f":
             zeros = [start] * len(self.bodies)
             return self._sum(self.axes, zeros, zeros)
+        name = "add" if self.kind == "sum" else self.kind
+        return [self._folded(name, start)]
 
-        def step(carried: list[Val]) -> list[Val]:
-            return [_combine(self.w, self.kind, dtype, carried[0], self.scalar.of(self.body))]
-        return self._loops(step, [start])
-
-    def _widened(self, number: float | int, ty: str) -> Val:
+    def _value(self, number: float, ty: str = "i64") -> Val:
         return self.w.widen(self.w.value(number, ty), self.width)
 
-    def _loops(self, step: Callable[[list[Val]], list[Val]], carried: list[Val]) -> list[Val]:
-        """All axes, the first outermost."""
-        w = self.w
+    def _folded(self, name: str, start: Val) -> Val:
+        """One operation over all terms."""
+        kind = self.body.dtype.kind
+        return self._loops(self.axes, [start], lambda c: [
+            combine(name, kind, c[0], self.scalar.of(self.body))])[0]
 
-        def nested(axes: list[Node], carried: list[Val]) -> list[Val]:
-            if not axes:
-                return [w.widen(x, self.width) for x in step(carried)]
-
-            def inside(i: Val, carried: list[Val]) -> list[Val]:
-                with self.scalar.scope({axes[0]: i}):
-                    return nested(axes[1:], carried)
-            return self._run(axes[0], inside, carried)
+    def _loops(self, axes: list[Node], carried: list[Val],
+               step: Callable[[list[Val]], list[Val]]) -> list[Val]:
+        """A step for all places, the first axis outermost."""
+        def inside(i: Val, carried: list[Val]) -> list[Val]:
+            with self.scalar.scope({axes[0]: i}):
+                return self._loops(axes[1:], carried, step)
         with self.scalar.scope({}):
-            return nested(self.axes, carried)
+            if axes:
+                return self._run(axes[0], inside, carried)
+            return [self.w.widen(x, self.width) for x in step(carried)]
 
     def _argmax(self, start: Val) -> Val:
-        w, dtype = self.w, self.body.dtype
+        w, of = self.w, self.scalar.of
 
         def better(carried: list[Val]) -> list[Val]:
-            x = self.scalar.of(self.body)
-            more = w.compare("gt", x, carried[0], dtype.kind in "ub")
-            return [w.select(more, x, carried[0]),
-                    w.select(more, self.scalar.of(self.place), carried[1])]
+            x = of(self.body)
+            more = w.compare("gt", x, carried[0], self.body.dtype.kind in "ub")
+            return [w.select(more, x, carried[0]), w.select(more, of(self.place), carried[1])]
         if self.width > 1 or self.place.bounds[1] >= NOWHERE:
-            return self._loops(better, [start, self._widened(0, "i64")])[1]
+            return self._loops(self.axes, [start, self._value(0)], better)[1]
         # Two loops that become vectors: the maximum, then the first place where it stands.
-        best = self._loops(lambda c: [_combine(w, "max", dtype, c[0], self.scalar.of(self.body))],
-                           [start])[0]
+        best, nowhere = self._folded("max", start), self._value(NOWHERE)
 
         def earlier(carried: list[Val]) -> list[Val]:
-            here = self.scalar.of(self.body).eq(best)
-            place = w.select(here, self.scalar.of(self.place), w.value(NOWHERE, "i64"))
-            return [w.intrinsic("smin", carried[0], place)]
-        first = self._loops(earlier, [w.value(NOWHERE, "i64")])[0]
+            here = of(self.body).eq(best)
+            return [w.intrinsic("smin", carried[0], w.select(here, of(self.place), nowhere))]
+        first = self._loops(self.axes, [nowhere], earlier)[0]
         return w.select(first.eq(NOWHERE), 0, first)
 
     def _count(self, axes: list[Node]) -> int:
@@ -143,22 +139,12 @@ class Reduction:
         return self.w.loop(self.w.value(0, "i64"), self.w.value(n, "i64"), inside, carried)
 
 
-def _start(kind: str, dtype: np.dtype[Any]) -> float | int:
+def _start(kind: str, dtype: np.dtype[Any]) -> float:
     """The neutral element."""
     if kind == "sum":
         return 0
-    if dtype.kind == "f":
-        return inf if kind == "min" else -inf
-    if dtype.kind == "b":
-        return 1 if kind == "min" else 0
-    info = np.iinfo(dtype)
-    return int(info.max if kind == "min" else info.min)
-
-
-def _combine(w: Writer, kind: str, dtype: np.dtype[Any], a: Val, b: Val) -> Val:
-    if dtype.kind == "b":
-        return w.binary("and" if kind == "min" else "or", a, b)
-    if kind == "sum":
-        return a + b
-    stem = {"f": f"{kind}imum", "u": f"u{kind}"}.get(dtype.kind, f"s{kind}")
-    return w.intrinsic(stem, a, b)
+    if dtype.kind in "bf":
+        low, high = (-inf, inf) if dtype.kind == "f" else (0, 1)
+    else:
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return high if kind == "min" else low

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import factorial, log, pi, sqrt
 
-from kiso.compiler.codegen.ir import Val
+from kiso.compiler.codegen.ir import INTEGER, Val
 
-__all__ = ["FUNCTIONS", "floor_mod"]
+__all__ = ["FUNCTIONS", "whole_power"]
 
 LOG2E = 1 / log(2)
 # Near 1.5 * 2^52 the spacing of doubles is 1: adding it rounds to the nearest whole number, which
@@ -229,13 +229,14 @@ def pow_(x: Val, y: Val) -> Val:
     return w.select(w.binary("or", y.eq(0.0), x.eq(1.0)), 1.0, z)
 
 
-def floor_mod(a: Val, b: Val) -> Val:
-    """a - b floor(a / b), with the sign of b."""
+def whole_power(a: Val, b: Val) -> Val:
+    """a^b of integers by squaring; exponents below 2^16 (larger ones overflow but for 0, 1, -1)."""
     w = a.w
-    a, b = w.alike(a, b)
-    r = w.fma(0.0 - w.intrinsic("floor", a / b), b, a)
-    wrong = w.compare("lt", r * b, w.value(0.0, r.ty))
-    return w.select(wrong, r + b, r)
+    y = w.value(1, a.ty)
+    for bit in range(min(16, INTEGER[a.ty])):
+        y = w.select((b & (1 << bit)).eq(0), y, y * a)
+        a = a * a
+    return y
 
 
 FUNCTIONS: dict[str, Callable[..., Val]] = {
