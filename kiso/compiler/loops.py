@@ -12,8 +12,9 @@ producer's `Fn` inside the consumer's. meaning.py gives the meaning of a kernel 
 
 Rules: a reduction may hold another one only if that is the same for all values of its axes (the
 maximum of a row, inside of the sum over the row). `argmax` gives the place (int64, row-major over
-its axes) of the first largest value. Integer division and remainder round down. A load must be
-inside its buffer even where a select drops it: clamp the index.
+its axes) of the first largest value. Only int64 has remainders; its division and remainder are by
+numbers > 0 and round down. A load must be inside its buffer even where a select drops it: clamp the
+index.
 """
 
 from __future__ import annotations

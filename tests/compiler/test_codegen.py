@@ -30,6 +30,7 @@ from kiso.compiler.loops import (
 )
 from kiso.compiler.lower import RULES
 from kiso.compiler.plan import Plan, plan
+from kiso.errors import GraphError
 from kiso.ops import REGISTRY
 from kiso.runtime import Executable, assembly, optimised, target
 from kiso.runtime.target import Target
@@ -174,21 +175,31 @@ def test_neighbouring_axes_become_one_loop() -> None:
     assert sorted(nest.extent[a] for a in nest.axes) == [1, 1, 336]
 
 
-def test_integer_division_rounds_down_and_by_zero_gives_zero() -> None:
-    a = np.array([7, -7, 7, -7, 5, np.iinfo(np.int64).min, 0], np.int64)
-    b = np.array([2, 2, -2, -2, 0, -1, 3], np.int64)
-    for kind in ("int64", "int32"):
-        program = Program()
-        x, y = (program.buffer((7,), kind) for _ in range(2))
-        i = Index(axis := Axis(7))
-        outs = [program.buffer((7,), kind) for _ in range(2)]
-        program.kernels.append(Kernel(outs[0], (axis,), Load(x, (i,)) // Load(y, (i,))))
-        program.kernels.append(Kernel(outs[1], (axis,), Load(x, (i,)) % Load(y, (i,))))
-        u, v = a.astype(kind), b.astype(kind)
-        q, r = Executable(Plan(program, (x, y), {}, tuple(outs)))(u, v)
-        with np.errstate(all="ignore"):
-            np.testing.assert_array_equal(q, u // v)
-            np.testing.assert_array_equal(r, u % v)
+def test_division_of_indices_rounds_down() -> None:
+    a = np.array([7, -7, 8, -8, 0, 2**40, -2**40 - 1, np.iinfo(np.int64).min], np.int64)
+    program = Program()
+    x = program.buffer(a.shape, a.dtype)
+    i = Index(axis := Axis(len(a)))
+    outs: list[Buffer] = []
+    expected: list[Any] = []
+    for divisor in (1, 2, 3, 7, 2**33):
+        near, far = np.arange(len(a)) * 5 + 1, np.arange(len(a)) * (2**33 + 1)
+        for e, y in ((Load(x, (i,)), a), (i * 5 + 1, near), (i * (2**33 + 1), far)):
+            for part, z in ((e // divisor, y // divisor), (e % divisor, y % divisor)):
+                outs.append(program.buffer(a.shape, a.dtype))
+                program.kernels.append(Kernel(outs[-1], (axis,), part))
+                expected.append(z)
+    for found, z in zip(Executable(Plan(program, (x,), {}, tuple(outs)))(a), expected, strict=True):
+        np.testing.assert_array_equal(found, z)
+
+
+def test_only_numbers_divide_integers() -> None:
+    program = Program()
+    x, y = program.buffer((7,), "int64"), program.buffer((7,), "int64")
+    i = Index(axis := Axis(7))
+    program.kernels.append(Kernel(y, (axis,), Load(x, (i,)) // Load(x, (i,))))
+    with pytest.raises(GraphError, match="divisors"):
+        generate(program, 64)
 
 
 def test_padding_and_windows_by_select() -> None:

@@ -113,13 +113,6 @@ def test_powers_of_integers(kind: str) -> None:
     np.testing.assert_array_equal(compiled("pow", x, y), np.power(x, y))
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64"])
-def test_remainder_has_the_divisors_sign(kind: str) -> None:
-    x = np.array([5.5, -5.5, 5.5, -5.5, 6, 0], kind)
-    y = np.array([2, 2, -2, -2, 3, 1], kind)
-    np.testing.assert_allclose(compiled("mod", x, y), np.mod(x, y), rtol=1e-6)
-
-
 def test_the_same_bits_every_time() -> None:
     program = Program()
     x = program.buffer((10_001,), "float32")

@@ -4,8 +4,7 @@ ir (text), vmath <- dag (index arithmetic) <- convert (loops) <- scalar (element
 <- kernel <- module; split cuts large reductions before.
 """
 
-from kiso.compiler.codegen.kernel import Code
-from kiso.compiler.codegen.module import Module, generate
+from kiso.compiler.codegen.module import Code, Module, generate
 from kiso.compiler.codegen.split import split_reductions
 
 __all__ = ["Code", "Module", "generate", "split_reductions"]

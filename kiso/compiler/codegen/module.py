@@ -1,4 +1,9 @@
-"""A program as one LLVM module."""
+"""A program as one LLVM module: each kernel is a function
+
+    void kernel(table, begin, end)          items begin .. end - 1 of `items`, for one thread
+
+that takes its pointers from the table and calls a body, which kernels that are alike share.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kiso.compiler.codegen.convert import convert, reads, sections
-from kiso.compiler.codegen.kernel import Code, uniform, write_kernel
-from kiso.compiler.loops import Buffer, Contract, Program
-from kiso.errors import GraphError
+from kiso.compiler.codegen.ir import Val, Writer
+from kiso.compiler.codegen.kernel import Loops
+from kiso.compiler.loops import Buffer, Contract, Kernel, Program
 
-__all__ = ["Module", "Writer", "generate"]
+__all__ = ["Code", "Module", "generate"]
 
-Writer = Callable[[str, Contract, dict[Buffer, int], int], Code]
+
+@dataclass(frozen=True)
+class Code:
+    """A kernel's function: IR text, declarations, how many items it can be shared out by.
+
+    The text is that of `name(table, begin, end)`; `body` is a function that it calls, @BODY in
+    both.
+    """
+
+    name: str
+    text: str
+    body: str
+    declared: dict[str, str]
+    items: int
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -27,11 +46,10 @@ class Module:
     slots: dict[Buffer, int]
 
 
-def _unknown(name: str, contract: Contract, slots: dict[Buffer, int], vector_bytes: int) -> Code:
-    raise GraphError(f"{contract.op} is left to a contract kernel, but generate() got no writer.")
+Contracts = Callable[[str, Contract, dict[Buffer, int], int], Code]
 
 
-def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -> Module:
+def generate(program: Program, vector_bytes: int, contract: Contracts | None = None) -> Module:
     """Write all kernels of a program for vectors of this size.
 
     contract(name, kernel, slots, vector_bytes) writes products and convolutions.
@@ -43,12 +61,10 @@ def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -
     codes: list[Code] = []
     for i, kernel in enumerate(program.kernels):
         if isinstance(kernel, Contract):
+            assert contract is not None, f"{kernel.op} needs a writer of contract kernels"
             codes.append(contract(f"k{i}", kernel, slots, vector_bytes))
         else:
-            nests = sections(kernel)
-            if len(nests) > 1 and not uniform(nests, vector_bytes):
-                nests = [convert(kernel)]
-            codes.append(write_kernel(f"k{i}", nests, slots, vector_bytes))
+            codes.append(_code(f"k{i}", kernel, slots, vector_bytes))
     declared = {name: line for code in codes for name, line in code.declared.items()}
     bodies: dict[str, str] = {}
     functions = [c.text.replace("@BODY", "@" + bodies.setdefault(c.body, f"body{len(bodies)}"))
@@ -57,3 +73,32 @@ def generate(program: Program, vector_bytes: int, contract: Writer = _unknown) -
     text = "\n".join([*written, *functions, *declared.values(),
                       "attributes #0 = { noinline nounwind }", ""])
     return Module(text, tuple(codes), slots)
+
+
+def _code(name: str, kernel: Kernel, slots: dict[Buffer, int], vector_bytes: int) -> Code:
+    """The function of a kernel and its body."""
+    if 0 in kernel.buffer.shape:
+        text = f"define void @{name}(ptr %table, i64 %begin, i64 %end) {{\n  ret void\n}}\n"
+        return Code(name, text, "", {}, 0, "empty")
+    loops = [Loops(nest, vector_bytes) for nest in sections(kernel)]
+    if len(loops) > 1 and any(not one.flat or one.tile or one.items != loops[0].items
+                              for one in loops):  # not shared out in the same way
+        loops = [Loops(convert(kernel), vector_bytes)]
+    w = Writer()
+    read = [b for one in loops for b in one.nest.buffers]
+    buffers = list(dict.fromkeys([*kernel.buffers, *read]))
+    pointers = {b: Val(w, f"%p{k}", "ptr") for k, b in enumerate(buffers)}
+    for one in loops:
+        one.write(w, pointers, Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
+    access = ["" if b in kernel.buffers else "readonly " for b in buffers]
+    types = ", ".join(f"ptr noalias nocapture {how}%p{k}" for k, how in enumerate(access))
+    body = "\n".join([f"define internal void @BODY({types}, i64 %begin, i64 %end) #0 {{",
+                      "entry:", *w.lines, "  ret void", "}", ""])
+    lines = [f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
+    for k, b in enumerate(buffers):
+        lines += [f"  %a{k} = getelementptr ptr, ptr %table, i64 {slots[b]}",
+                  f"  %p{k} = load ptr, ptr %a{k}"]
+    given = ", ".join(f"ptr %p{k}" for k in range(len(buffers)))
+    lines += [f"  call void @BODY({given}, i64 %begin, i64 %end)", "  ret void", "}", ""]
+    mode = f"tile {loops[0].tile}" if loops[0].tile else "loop"
+    return Code(name, "\n".join(lines), body, w.declared, loops[0].items, mode)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ from kiso.errors import GraphError
 __all__ = ["Lane", "Scalar", "combine"]
 
 INT32 = 1 << 31
-ARITHMETIC = {"add": operator.add, "sub": operator.sub, "mul": operator.mul,
-              "div": operator.truediv}
+ARITHMETIC: dict[str, Callable[[Val, Val], Val]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv}
 LOGICAL = {"add": "or", "max": "or", "mul": "and", "min": "and"}  # of bools
 
 
@@ -181,7 +181,7 @@ class Scalar:
             return w.binary("lshr" if kind == "u" else "ashr", a, b)
         if kind != "f" and n.op == "pow":
             return whole_power(a, b)
-        if kind != "f" and n.op in ("div", "mod"):
+        if n.op == "mod" or (n.op == "div" and kind != "f"):
             return self._divide(n, a, b)
         return combine(n.op, kind, a, b)
 
@@ -189,7 +189,7 @@ class Scalar:
         """Quotient or remainder of an index, rounded down, by a number > 0."""
         w, divisor, (low, high) = self.w, value(n.args[1]), n.args[0].bounds
         if divisor is None or divisor <= 0:
-            raise GraphError(f"{n.op} of integers: only numbers > 0 are compiled as divisors.")
+            raise GraphError(f"{n.op}: only int64 numbers > 0 are compiled as divisors.")
         if low >= 0:
             name = "udiv" if n.op == "div" else "urem"
             if high >= INT32 or divisor >= INT32:

@@ -29,6 +29,7 @@ from kiso.compiler.loops import (
     Select,
     Unary,
     binary,
+    parts,
     select,
     subexpressions,
 )
@@ -53,30 +54,29 @@ def replace(e: Expr, known: dict[Expr, Expr], index: Mapping[Axis, Expr],
     """The expression with other parts, other index values and other buffers."""
     if e in known:
         return known[e]
-
-    def of(x: Expr) -> Expr:
-        return replace(x, known, index, names)
+    args = [replace(x, known, index, names) for x in parts(e)]
     made: Expr = e
     if isinstance(e, Index):
         made = index.get(e.axis, e)
     elif isinstance(e, Load):
-        made = Load((names or {}).get(e.buffer, e.buffer), [of(i) for i in e.indices])
+        made = Load((names or {}).get(e.buffer, e.buffer), args)
     elif isinstance(e, Select):
-        made = select(of(e.condition), of(e.a), of(e.b))
+        made = select(*args)
     elif isinstance(e, Binary):
-        made = binary(e.name, of(e.a), of(e.b))
+        made = binary(e.name, *args)
     elif isinstance(e, Unary):
-        made = Unary(e.name, of(e.x))
+        made = Unary(e.name, args[0])
     elif isinstance(e, Cast):
-        made = Cast(of(e.x), e.dtype)
+        made = Cast(args[0], e.dtype)
     elif isinstance(e, Reduce):
-        made = Reduce(e.kind, e.axes, of(e.body))
+        made = Reduce(e.kind, e.axes, args[0])
     known[e] = made
     return made
 
 
-def _parts(n: int) -> int:
-    return max((k for k in range(1, min(n, PARTS) + 1) if n % k == 0), default=1)
+def _parts(axis: Axis) -> int:
+    """Into how many equal parts an axis is cut."""
+    return max(k for k in range(1, PARTS + 1) if axis.extent % k == 0)
 
 
 def _split(kernel: Kernel, vector_bytes: int) -> list[Kernel]:
@@ -86,19 +86,16 @@ def _split(kernel: Kernel, vector_bytes: int) -> list[Kernel]:
         if not isinstance(r, Reduce) or r.kind == "argmax":
             continue
         terms = prod(a.extent for a in r.axes)
-        results = prod(kernel.buffer.shape)
-        largest = max(r.axes, key=lambda a: _parts(a.extent), default=None)
-        first = r.axes[0] if r.axes and _parts(r.axes[0].extent) >= 16 else largest
-        if first is None or terms * results < WORTH or terms < 256:
+        if terms * prod(kernel.buffer.shape) < WORTH or terms < 256:
             continue
-        count = _parts(first.extent)
+        first = r.axes[0] if _parts(r.axes[0]) >= 16 else max(r.axes, key=_parts)
+        count = _parts(first)
         items, tile = form(convert(kernel), vector_bytes)
         if count < 4 or (items >= FEW and not 0 < tile < vector_bytes // r.dtype.itemsize):
             continue
-        step = _partial(kernel, r, first, count)
-        made.append(step)
+        made.append(_partial(kernel, r, first, count))
         b = Axis(count)
-        known[r] = Reduce(r.kind, (b,), Load(step.buffer, (Index(b), *map(Index, kernel.axes))))
+        known[r] = Reduce(r.kind, (b,), Load(made[-1].buffer, list(map(Index, (b, *kernel.axes)))))
     if not made:
         return [kernel]
     return [*made, Kernel(kernel.buffer, kernel.axes, replace(kernel.expr, known, {}), kernel.name)]
@@ -106,14 +103,12 @@ def _split(kernel: Kernel, vector_bytes: int) -> list[Kernel]:
 
 def _partial(kernel: Kernel, r: Reduce, axis: Axis, count: int) -> Kernel:
     """p[b, ...]: the reduction over the part b of one axis."""
-    size = axis.extent // count
-    b, rest = Axis(count), Axis(size)
     own = [Axis(a.extent) for a in kernel.axes]
+    b, rest = Axis(count), Axis(axis.extent // count)
     index: dict[Axis, Expr] = {a: Index(o) for a, o in zip(kernel.axes, own, strict=True)}
-    index[axis] = Index(b) * size + Index(rest)
+    index[axis] = Index(b) * rest.extent + Index(rest)
     body = replace(r.body, {}, index)
-    axes = tuple(rest if a is axis else a for a in r.axes)
-    shape = (count, *kernel.buffer.shape)
+    axes = [rest if a is axis else a for a in r.axes]
     order = (0, *(k + 1 for k in kernel.buffer.order))
-    buffer = Buffer(shape, r.dtype, order, f"{kernel.name} in parts")
+    buffer = Buffer((count, *kernel.buffer.shape), r.dtype, order, f"{kernel.name} in parts")
     return Kernel(buffer, (b, *own), Reduce(r.kind, axes, body), buffer.name)

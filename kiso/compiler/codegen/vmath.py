@@ -33,34 +33,35 @@ def _wide(x: Val) -> bool:
 
 def _series(x: Val, coefficients: Sequence[float]) -> Val:
     """c0 + c1 x + c2 x^2 + ... by Horner's rule."""
-    total = x.w.value(coefficients[-1], x.ty)
-    total = x.w.widen(total, x.width)
+    total = x.w.widen(x.w.value(coefficients[-1], x.ty), x.width)
     for c in reversed(coefficients[:-1]):
         total = x.w.fma(total, x, c)
     return total
 
 
+def _bits(x: Val) -> Val:
+    """A float as an integer of its size."""
+    return x.w.convert("bitcast", x, INT[x.ty])
+
+
 def _nearest(x: Val, step: float) -> tuple[Val, Val]:
     """n = round(x * step), as a float and as an integer (of the float's size)."""
-    w = x.w
-    shifted = w.fma(x, step, ROUND[x.ty])
-    bits = w.convert("bitcast", shifted, INT[x.ty])
-    base = w.convert("bitcast", w.value(ROUND[x.ty], x.ty), INT[x.ty])
-    return shifted - ROUND[x.ty], bits - base
+    shifted = x.w.fma(x, step, ROUND[x.ty])
+    n = _bits(shifted)
+    base = _bits(x.w.value(ROUND[x.ty], x.ty))
+    return shifted - ROUND[x.ty], n - base
 
 
 def _power_of_two(n: Val, ty: str) -> Val:
     """2^n, for n in the range of normal exponents."""
-    w = n.w
-    bits = w.binary("shl", n + BIAS[ty], w.value(MANTISSA[ty], n.ty))
-    return w.convert("bitcast", bits, ty)
+    bits = n.w.binary("shl", n + BIAS[ty], n.w.value(MANTISSA[ty], n.ty))
+    return n.w.convert("bitcast", bits, ty)
 
 
 def _clamp(x: Val, low: float, high: float) -> Val:
     """Both comparisons are false for NaN, which passes."""
-    w = x.w
-    x = w.select(x < low, low, x)
-    return w.select(x > high, high, x)
+    x = x.w.select(x < low, low, x)
+    return x.w.select(x > high, high, x)
 
 
 def _reduced_exp(x: Val) -> tuple[Val, Val]:
@@ -69,17 +70,15 @@ def _reduced_exp(x: Val) -> tuple[Val, Val]:
     whole, n = _nearest(x, LOG2E)
     high, low = LN2[x.ty]
     r = w.fma(whole, -low, w.fma(whole, -high, x))
-    terms = 14 if _wide(x) else 8
-    tail = _series(r, [1 / factorial(k) for k in range(2, terms)])
+    tail = _series(r, [1 / factorial(k) for k in range(2, 14 if _wide(x) else 8)])
     return n, w.fma(r * r, tail, r)
 
 
 def exp(x: Val) -> Val:
     """e^x; 2^n is applied in two halves, since n may leave the range of exponents."""
-    w = x.w
     x = _clamp(x, *((-760.0, 720.0) if _wide(x) else (-110.0, 90.0)))
     n, e = _reduced_exp(x)
-    half = w.binary("lshr", n + 4096, w.value(1, n.ty)) - 2048
+    half = x.w.binary("lshr", n + 4096, x.w.value(1, n.ty)) - 2048
     return (e + 1.0) * _power_of_two(half, x.ty) * _power_of_two(n - half, x.ty)
 
 
@@ -92,60 +91,49 @@ def expm1(x: Val) -> Val:
     return x.w.select(x.eq(0.0), x, y)
 
 
-def _reduced_log(x: Val, lost: Val | None = None) -> Val:
-    """log x (+ lost) for normal x > 0: x = 2^k (1 + f), log(1 + f) = 2 artanh(f / (2 + f))."""
-    w, whole = x.w, INT[x.ty]
-    size = MANTISSA[x.ty]
+def log_(x: Val, lost: Val | None = None) -> Val:
+    """log x (+ lost): x = 2^k (1 + f), log(1 + f) = 2 artanh(f / (2 + f)).
+
+    log 0 = -inf, log inf = inf, log of negative numbers and NaN = NaN.
+    """
+    w, size = x.w, MANTISSA[x.ty]
     one = BIAS[x.ty] << size
-    root = 0x3F3504F3 if x.ty == "float" else 0x3FE6A09E667F3BCD  # sqrt(1/2)
-    bits = w.convert("bitcast", x, whole) + (one - root)
-    k = w.binary("lshr", bits, w.value(size, whole)) - BIAS[x.ty]
+    root = 0x3FE6A09E667F3BCD if _wide(x) else 0x3F3504F3  # sqrt(1/2)
+    bits = _bits(x) + (one - root)
+    k = w.binary("lshr", bits, w.value(size, bits.ty)) - BIAS[x.ty]
     m = w.convert("bitcast", (bits & ((1 << size) - 1)) + root, x.ty)
     # An integer becomes a float by adding it to the bits of ROUND: 64-bit conversion is slow.
-    base = w.convert("bitcast", w.value(ROUND[x.ty], x.ty), whole)
+    base = _bits(w.value(ROUND[x.ty], x.ty))
     n = w.convert("bitcast", k + base, x.ty) - ROUND[x.ty]
     f = m - 1.0
     s = f / (f + 2.0)
     z = s * s
-    terms = 11 if _wide(x) else 5
-    tail = z * _series(z, [2 / (2 * j + 3) for j in range(terms)])
+    tail = z * _series(z, [2 / (2 * j + 3) for j in range(11 if _wide(x) else 5)])
     half = f * f * 0.5
     high, low = LN2[x.ty]
     small = w.fma(s, half + tail, n * low)
     if lost is not None:
         small = small + lost
-    return w.fma(n, high, f - (half - small))
-
-
-def _log_edges(y: Val, x: Val) -> Val:
-    """log 0 = -inf, log inf = inf, log of negative numbers and NaN = NaN."""
-    w = x.w
+    y = w.fma(n, high, f - (half - small))
     y = w.select(x.eq(0.0), -INFINITY, y)
     y = w.select(x.eq(INFINITY), INFINITY, y)
     return w.select(w.compare("ge", x, w.value(0.0, x.ty)), y, float("nan"))
 
 
-def log_(x: Val) -> Val:
-    """Natural logarithm."""
-    return _log_edges(_reduced_log(x), x)
-
-
 def log1p(x: Val) -> Val:
     """log(1 + x): what rounding 1 + x loses is added as (x - (u - 1)) / u."""
-    w = x.w
     u = x + 1.0
-    lost = w.select(x > 1.0, 1.0 - (u - x), x - (u - 1.0)) / u
-    y = _log_edges(_reduced_log(u, lost), u)
-    return w.select(x.eq(0.0), x, y)
+    lost = x.w.select(x > 1.0, 1.0 - (u - x), x - (u - 1.0)) / u
+    y = log_(u, lost)
+    return x.w.select(x.eq(0.0), x, y)
 
 
 def tanh(x: Val) -> Val:
     """t / (t + 2) with t = e^(2|x|) - 1; the sign is put back."""
-    w = x.w
     limit = 20.0 if _wide(x) else 10.0
-    size = w.intrinsic("fabs", x)
-    t = expm1(w.select(size > limit, limit, size) * 2.0)
-    return w.intrinsic("copysign", t / (t + 2.0), x)
+    size = x.w.intrinsic("fabs", x)
+    t = expm1(x.w.select(size > limit, limit, size) * 2.0)
+    return x.w.intrinsic("copysign", t / (t + 2.0), x)
 
 
 def _quarter(x: Val) -> tuple[Val, Val]:
@@ -204,9 +192,8 @@ def erf(x: Val) -> Val:
     far = w.select(size > limit, limit, size)
     near = w.select(size > 1.0, 1.0, size)
     z = near * near
-    terms = 20 if _wide(x) else 11
     small = near * _series(z, [2 / sqrt(pi) * (-1)**k / (factorial(k) * (2 * k + 1))
-                               for k in range(terms)])
+                               for k in range(20 if _wide(x) else 11)])
     rest = exp(0.0 - far * far) * _series((far - 2.5) / (far + 2.5), ERFC[x.ty])
     return w.intrinsic("copysign", w.select(size > 1.0, 1.0 - rest, small), x)
 
