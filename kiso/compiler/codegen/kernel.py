@@ -119,7 +119,7 @@ class Loops:
     def _begin(self, axis: Node, turn: Val) -> Val:
         """Where a block of an axis begins; the last one overlaps its neighbour."""
         step, n = self._step(axis), self.nest.extent[axis]
-        base = turn * self._number(step)
+        base = turn * step
         return self.w.intrinsic("smin", base, self._number(n - step)) if n % step else base
 
     def _nested(self, turns: dict[Node, Val], axes: list[Node]) -> None:
@@ -188,7 +188,7 @@ class Loops:
             made: list[list[Val]] = []
             self.scalar.lane = Lane(across, self.corner, self.side)
             for k in range(lane.width):
-                with self.scalar.scope({lane.axis: lane.base + self._number(k)}):
+                with self.scalar.scope({lane.axis: lane.base + k}):
                     self._reduces()
                     made.append([self.w.widen(self.scalar.of(x), self.side)
                                  for _, _, x in self.nest.results])
@@ -198,12 +198,13 @@ class Loops:
             with self.scalar.scope({lane.axis: lane.base, across: self.corner}):
                 for x in self.turned:
                     step = coefficient(x.args[0], lane.axis) or 0
-                    columns[x] = self.w.transposed([self.scalar.vector(x, k * step, self.side)
-                                                    for k in range(lane.width)])
+                    columns[x] = self.w.transposed([
+                        self.scalar.read(x, self.scalar.of(x.args[0]) + k * step, self.side)
+                        for k in range(lane.width)])
         self.scalar.lane = lane
         for k in range(self.side):
             known = {x: rows[k] for x, rows in columns.items()}
-            with self.scalar.scope({across: self.corner + self._number(k), **known}):
+            with self.scalar.scope({across: self.corner + k, **known}):
                 self._store()
 
     def _reduces(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf, prod
 from typing import Any
 
@@ -54,7 +54,7 @@ class Reduction:
             return [self._argmax(start)]
         if self.kind == "sum" and dtype.kind == "f":
             zeros = [start] * len(self.bodies)
-            return self._sum(self.axes, zeros, zeros)
+            return self._loops(self.axes, zeros, self._add, zeros)
         name = "add" if self.kind == "sum" else self.kind
         return [self._folded(name, start)]
 
@@ -67,16 +67,50 @@ class Reduction:
         return self._loops(self.axes, [start], lambda c: [
             combine(name, kind, c[0], self.scalar.of(self.body))])[0]
 
-    def _loops(self, axes: list[Node], carried: list[Val],
-               step: Callable[[list[Val]], list[Val]]) -> list[Val]:
-        """A step for all places, the first axis outermost."""
+    def _count(self, axes: list[Node]) -> int:
+        return prod(self.nest.extent[a] for a in axes)
+
+    def _loops(self, axes: list[Node], carried: list[Val], step: Callable[[list[Val]], list[Val]],
+               zeros: Sequence[Val] = ()) -> list[Val]:
+        """A step for all places, the first axis outermost; a few are written out.
+
+        From `zeros` on a sum is taken in blocks: rounding errors grow with the block, not with the
+        terms.
+        """
+        if not axes:
+            return [self.w.widen(x, self.width) for x in step(carried)]
+        w, n, rest = self.w, self.nest.extent[axes[0]], axes[1:]
+        block = BLOCK if self.width > 1 else BLOCK * 32
+        alone = bool(zeros) and self._count(rest) >= 16 and self._count(axes) > block
+
+        def plus(some: list[Val], more: list[Val]) -> list[Val]:
+            with w.flags(""):  # not to be regrouped into one long sum
+                return [a + b for a, b in zip(some, more, strict=True)]
+
         def inside(i: Val, carried: list[Val]) -> list[Val]:
             with self.scalar.scope({axes[0]: i}):
-                return self._loops(axes[1:], carried, step)
+                if alone:
+                    return plus(carried, self._loops(rest, list(zeros), step, zeros))
+                return self._loops(rest, carried, step, zeros)
+
+        def part(t: Val, carried: list[Val]) -> list[Val]:
+            begin = t * block
+            end = w.intrinsic("smin", begin + block, w.value(n, "i64"))
+            return plus(carried, w.loop(begin, end, inside, list(zeros)))
         with self.scalar.scope({}):
-            if axes:
-                return self._run(axes[0], inside, carried)
-            return [self.w.widen(x, self.width) for x in step(carried)]
+            if zeros and n >= 2 * block:
+                return w.loop(w.value(0, "i64"), w.value(-(-n // block), "i64"), part, carried)
+            if n > 8 or self._count(self.axes) > 16:
+                return w.loop(w.value(0, "i64"), w.value(n, "i64"), inside, carried)
+            for k in range(n):
+                carried = inside(w.value(k, "i64"), carried)
+            return carried
+
+    def _add(self, totals: list[Val]) -> list[Val]:
+        """One more term of every sum."""
+        terms = [self.scalar.of(b) for b in self.bodies]  # not regrouped: exp needs rounding
+        with self.w.flags(SUM if self.width == 1 else FAST):
+            return [a + b for a, b in zip(totals, terms, strict=True)]
 
     def _argmax(self, start: Val) -> Val:
         w, of = self.w, self.scalar.of
@@ -95,48 +129,6 @@ class Reduction:
             return [w.intrinsic("smin", carried[0], w.select(here, of(self.place), nowhere))]
         first = self._loops(self.axes, [nowhere], earlier)[0]
         return w.select(first.eq(NOWHERE), 0, first)
-
-    def _count(self, axes: list[Node]) -> int:
-        return prod(self.nest.extent[a] for a in axes)
-
-    def _sum(self, axes: list[Node], totals: list[Val], zeros: list[Val]) -> list[Val]:
-        """Sum in blocks, each from 0: rounding errors grow with the block, not with the terms."""
-        w, block = self.w, BLOCK if self.width > 1 else BLOCK * 32
-        if not axes:
-            terms = [self.scalar.of(b) for b in self.bodies]  # not regrouped: exp needs rounding
-            with w.flags(SUM if self.width == 1 else FAST):
-                return [w.widen(a + b, self.width) for a, b in zip(totals, terms, strict=True)]
-        n, rest = self.nest.extent[axes[0]], axes[1:]
-        alone = self._count(rest) >= 16 and self._count(axes) > block
-
-        def plus(some: list[Val], more: list[Val]) -> list[Val]:
-            with w.flags(""):  # not to be regrouped into one long sum
-                return [a + b for a, b in zip(some, more, strict=True)]
-
-        def inside(i: Val, carried: list[Val]) -> list[Val]:
-            with self.scalar.scope({axes[0]: i}):
-                if alone:
-                    return plus(carried, self._sum(rest, zeros, zeros))
-                return self._sum(rest, carried, zeros)
-
-        def part(t: Val, carried: list[Val]) -> list[Val]:
-            begin = t * w.value(block, "i64")
-            end = w.intrinsic("smin", begin + block, w.value(n, "i64"))
-            return plus(carried, w.loop(begin, end, inside, zeros))
-        with self.scalar.scope({}):
-            if n >= 2 * block:
-                return w.loop(w.value(0, "i64"), w.value(-(-n // block), "i64"), part, totals)
-            return self._run(axes[0], inside, totals)
-
-    def _run(self, axis: Node, inside: Callable[[Val, list[Val]], list[Val]],
-             carried: list[Val]) -> list[Val]:
-        """One loop; a few terms are written out."""
-        n = self.nest.extent[axis]
-        if n <= 8 and self._count(self.axes) <= 16:
-            for k in range(n):
-                carried = inside(self.w.value(k, "i64"), carried)
-            return carried
-        return self.w.loop(self.w.value(0, "i64"), self.w.value(n, "i64"), inside, carried)
 
 
 def _start(kind: str, dtype: np.dtype[Any]) -> float:

@@ -98,35 +98,31 @@ class Scalar:
         return self._sum(offset, [lane.base if a is lane.axis else self.of(a)
                                   for a in terms(offset)[0]])
 
-    def _load(self, n: Node) -> Val:
-        w, ty, offset, lane = self.w, llvm_type(n.dtype), n.args[0], self.lane
-        memory = "i8" if ty == "i1" else ty
-        step = coefficient(offset, lane.axis) if lane else 0
+    def read(self, n: Node, place: Val, width: int = 1) -> Val:
+        """So many neighbours in memory, from a place in the buffer of a load on."""
+        memory = "i8" if n.dtype.kind == "b" else llvm_type(n.dtype)
+        return self.w.load(self.w.at(self.pointers[n.extra], memory, place), memory, width)
 
-        def read(place: Val, width: int = 1) -> Val:
-            return w.load(w.at(self.pointers[n.extra], memory, place), memory, width)
+    def _load(self, n: Node) -> Val:
+        w, offset, lane = self.w, n.args[0], self.lane
+        step = coefficient(offset, lane.axis) if lane else 0
         if lane is None or step == 0:
-            x = read(self.of(offset))
+            x = self.read(n, self.of(offset))
         elif step is not None and 1 <= step <= 4:
-            x = read(self._first(offset, lane), (lane.width - 1) * step + 1)
+            x = self.read(n, self._first(offset, lane), (lane.width - 1) * step + 1)
             if step > 1:
                 mask = ", ".join(f"i32 {k * step}" for k in range(lane.width))
                 x = w.put(f"shufflevector {x.type} {x.text}, {x.type} poison, "
-                          f"<{lane.width} x i32> <{mask}>", memory, lane.width)
+                          f"<{lane.width} x i32> <{mask}>", x.ty, lane.width)
         else:
             places = self.of(offset)
-            x = Val(w, "poison", memory, lane.width)
+            x = Val(w, "poison", "i8" if n.dtype.kind == "b" else llvm_type(n.dtype), lane.width)
             for k in range(lane.width):
-                one = read(w.put(f"extractelement {places.type} {places.text}, i64 {k}", "i64"))
-                x = w.put(f"insertelement {x.type} {x.text}, {memory} {one.text}, i64 {k}",
-                          memory, lane.width)
-        return w.compare("ne", x, w.value(0, memory)) if ty == "i1" else x
-
-    def vector(self, n: Node, more: int, width: int) -> Val:
-        """So many neighbours in memory, from `more` elements behind the load's own one on."""
-        w, ty = self.w, llvm_type(n.dtype)
-        place = self.of(n.args[0]) + w.value(more, "i64")
-        return w.load(w.at(self.pointers[n.extra], ty, place), ty, width)
+                place = w.put(f"extractelement {places.type} {places.text}, i64 {k}", "i64")
+                one = self.read(n, place)
+                x = w.put(f"insertelement {x.type} {x.text}, {x.ty} {one.text}, i64 {k}",
+                          x.ty, lane.width)
+        return w.compare("ne", x, w.value(0, x.ty)) if n.dtype.kind == "b" else x
 
     def store(self, buffer: Buffer, offset: Node, x: Val) -> None:
         """buffer[offset] = x; lanes lie side by side."""
