@@ -1,91 +1,124 @@
-"""Twin of ops/elementwise.py."""
+"""Twin of ops/elementwise.py, arithmetic.py, compare.py, activation.py and special.py: one number
+from one number of each input, broadcast."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Expr, Fn, Program, binary, const, maximum, minimum, select, unary
-from kiso.compiler.lower.rules import lowers, spread
+from kiso.compiler.loops import Expr, Fn, binary, const, maximum, minimum, select, unary
+from kiso.compiler.lower.rules import element, spread
 
-__all__ = ["absolute", "cast", "clip", "clipped", "floor", "function", "larger", "mapped", "sign",
-           "where"]
-
-UNARY = {ops.Exp: "exp", ops.Expm1: "expm1", ops.Log: "log", ops.Log1p: "log1p",
-         ops.Sqrt: "sqrt", ops.Sin: "sin", ops.Cos: "cos"}
-LARGER = {ops.Maximum: "max", ops.Minimum: "min"}
+__all__: list[str] = []
 
 
-def mapped(x: Fn, f: Callable[[Expr], Expr], dtype: Any = None) -> Fn:
-    """f of every element."""
-    return Fn(x.shape, np.dtype(dtype or x.dtype), lambda *i: f(x.at(*i)))
-
-
-def clipped(v: Expr, low: float, high: float) -> Expr:
+def _clipped(v: Expr, low: float, high: float) -> Expr:
     """v limited to [low, high], numbers of its own type."""
     return minimum(maximum(v, const(low, v.dtype)), const(high, v.dtype))
 
 
-@lowers(*UNARY)
-def function(p: Program, op: Any, x: Fn) -> Fn:
-    """exp, log and the like, of floats."""
-    return mapped(x, lambda v: unary(UNARY[type(op)], v))
+def _power(v: Expr, n: float) -> Expr:
+    """v^n: products for small whole n, else roots and powers of floats."""
+    if n in (1, 2, 3):
+        return v if n == 1 else v * v if n == 2 else v * v * v
+    if n == 0.5:
+        return unary("sqrt", v)
+    return 1 / v if n == -1 else binary("pow", v, const(n, v.dtype))
 
 
-@lowers(ops.Abs)
-def absolute(p: Program, op: ops.Abs, x: Fn) -> Fn:
-    """|x|; what has no sign stays."""
-    return mapped(x, lambda v: v if x.dtype.kind in "bu" else unary("abs", v))
+def _sigmoid(v: Expr) -> Expr:
+    """1 / (1 + e^-v), for v < 0 as e^v / (1 + e^v)."""
+    e = unary("exp", -unary("abs", v))
+    return select(v >= 0, 1, e) / (1 + e)
 
 
-@lowers(ops.Sign)
-def sign(p: Program, op: ops.Sign, x: Fn) -> Fn:
-    """-1, 0 or 1."""
-    return mapped(x, lambda v: unary("sign", v))
+def _softplus(v: Expr) -> Expr:
+    """ln(1 + e^v) = max(v, 0) + ln(1 + e^-|v|)."""
+    return maximum(v, 0) + unary("log1p", unary("exp", -unary("abs", v)))
 
 
-@lowers(ops.Floor)
-def floor(p: Program, op: ops.Floor, x: Fn) -> Fn:
-    """The largest whole number <= x; whole numbers stay."""
-    return mapped(x, lambda v: unary("floor", v) if x.dtype.kind == "f" else v)
+def _hard_sigmoid(v: Expr) -> Expr:
+    return _clipped(v + 3, 0, 6) / 6
 
 
-@lowers(ops.Clip)
-def clip(p: Program, op: ops.Clip, x: Fn) -> Fn:
-    """min(max(x, low), high)."""
-    dtype = op.dtype(x.dtype)
-    return mapped(x, lambda v: clipped(v.cast(dtype), op.low, op.high), dtype)
+def _gelu(v: Expr) -> Expr:
+    return v * (0.5 * (1 + unary("erf", v * math.sqrt(0.5))))
 
 
-@lowers(ops.Cast)
-def cast(p: Program, op: ops.Cast, x: Fn) -> Fn:
-    """Another type: to bool is "not 0"; to short or unsigned integers, floats go through int64."""
-    to = np.dtype(op.to)
-    narrow = to.kind in "iu" and x.dtype.kind == "f" and to.name not in ("int32", "int64", "uint64")
-
-    def at(v: Expr) -> Expr:
-        if to.kind == "b":
-            return v if x.dtype.kind == "b" else v.ne(0)
-        return v.cast(np.int64).cast(to) if narrow else v.cast(to)
-    return mapped(x, at, to)
+def _gelu_tanh(v: Expr) -> Expr:
+    u = math.sqrt(2 / math.pi) * (v + 0.044715 * v * v * v)
+    return 0.5 * v * (1 + unary("tanh", u))
 
 
-@lowers(*LARGER)
-def larger(p: Program, op: Any, a: Fn, b: Fn) -> Fn:
-    """max(a, b) or min(a, b), broadcast."""
-    shape, dtype, name = op.shape(a.shape, b.shape), op.dtype(a.dtype, b.dtype), LARGER[type(op)]
-    return Fn(shape, dtype, lambda *i: binary(
-        name, spread(a, shape, i).cast(dtype), spread(b, shape, i).cast(dtype)))
+# Ops that are one operation of the loop language.
+FUNCTIONS = {ops.Neg: "neg", ops.Sign: "sign", ops.Sqrt: "sqrt", ops.Exp: "exp",
+             ops.Expm1: "expm1", ops.Log: "log", ops.Log1p: "log1p", ops.Sin: "sin",
+             ops.Cos: "cos", ops.Tanh: "tanh", ops.Erf: "erf"}
+COMPARISONS = {ops.Equal: "eq", ops.NotEqual: "ne", ops.Less: "lt", ops.LessEqual: "le",
+               ops.Greater: "gt", ops.GreaterEqual: "ge"}
+OPERATIONS = {ops.Add: "add", ops.Sub: "sub", ops.Mul: "mul", ops.Div: "div", ops.Pow: "pow",
+              ops.Maximum: "max", ops.Minimum: "min", **COMPARISONS}
+
+# The formulas of the others, for a number in the type of the result.
+FORMULAS: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
+    ops.Abs: lambda op, v: v if v.dtype.kind in "bu" else unary("abs", v),  # they have no sign
+    ops.Floor: lambda op, v: unary("floor", v) if v.dtype.kind == "f" else v,
+    ops.Clip: lambda op, v: _clipped(v, op.low, op.high),
+    ops.Power: lambda op, v: _power(v, op.exponent),
+    ops.Step: lambda op, v: (v > 0).cast(v.dtype),
+    ops.Sigmoid: lambda op, v: _sigmoid(v),
+    ops.Relu: lambda op, v: maximum(v, 0),
+    ops.LeakyRelu: lambda op, v: select(v > 0, v, op.slope * v),
+    ops.Elu: lambda op, v: select(v > 0, v, op.alpha * unary("expm1", minimum(v, 0))),
+    ops.Gelu: lambda op, v: _gelu(v),
+    ops.GeluTanh: lambda op, v: _gelu_tanh(v),
+    ops.Silu: lambda op, v: v * _sigmoid(v),
+    ops.Softplus: lambda op, v: _softplus(v),
+    ops.HardTanh: lambda op, v: _clipped(v, op.low, op.high),
+    ops.HardSigmoid: lambda op, v: _hard_sigmoid(v),
+    ops.HardSwish: lambda op, v: v * _hard_sigmoid(v),
+}
 
 
-@lowers(ops.Where)
-def where(p: Program, op: ops.Where, condition: Fn, a: Fn, b: Fn) -> Fn:
-    """a where the condition holds, else b, broadcast."""
+@element(*FUNCTIONS)
+def function(op: Any, x: Fn, *i: Expr) -> Expr:
+    """exp, log and the like."""
+    return unary(FUNCTIONS[type(op)], x.at(*i))
+
+
+@element(*FORMULAS)
+def formula(op: Any, x: Fn, *i: Expr) -> Expr:
+    """The op's line in the table."""
+    return FORMULAS[type(op)](op, x.at(*i).cast(op.dtype(x.dtype)))
+
+
+@element(*OPERATIONS)
+def operation(op: Any, a: Fn, b: Fn, *i: Expr) -> Expr:
+    """Both numbers in the type of the result; what is compared, in their common type."""
+    shape, types = op.shape(a.shape, b.shape), (a.dtype, b.dtype)
+    dtype = np.result_type(*types) if type(op) in COMPARISONS else op.dtype(*types)
+    return binary(OPERATIONS[type(op)], spread(a, shape, i).cast(dtype),
+                  spread(b, shape, i).cast(dtype))
+
+
+@element(ops.Where)
+def where(op: ops.Where, condition: Fn, a: Fn, b: Fn, *i: Expr) -> Expr:
+    """a where the condition holds, else b."""
     shape = op.shape(condition.shape, a.shape, b.shape)
     dtype = op.dtype(condition.dtype, a.dtype, b.dtype)
-    return Fn(shape, dtype, lambda *i: select(
-        spread(condition, shape, i),
-        spread(a, shape, i).cast(dtype), spread(b, shape, i).cast(dtype)))
+    return select(spread(condition, shape, i), spread(a, shape, i).cast(dtype),
+                  spread(b, shape, i).cast(dtype))
+
+
+@element(ops.Cast)
+def cast(op: ops.Cast, x: Fn, *i: Expr) -> Expr:
+    """Another type: to bool is "not 0"; to short or unsigned integers, floats go through int64."""
+    v, to = x.at(*i), np.dtype(op.to)
+    if to.kind == "b":
+        return v if v.dtype.kind == "b" else v.ne(0)
+    narrow = to.kind in "iu" and to.name not in ("int32", "int64", "uint64")
+    return (v.cast(np.int64) if narrow and v.dtype.kind == "f" else v).cast(to)

@@ -12,8 +12,7 @@ import numpy as np
 
 from kiso import ops
 from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, select
-from kiso.compiler.lower.reduce import over
-from kiso.compiler.lower.rules import lowers
+from kiso.compiler.lower.rules import lowers, over
 
 __all__ = ["one_hot", "take", "take_along", "take_along_grad", "take_grad"]
 

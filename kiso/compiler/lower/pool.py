@@ -6,6 +6,7 @@ lies in the same window, and an element that comes twice does not change the max
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -13,35 +14,32 @@ import numpy as np
 
 from kiso import ops
 from kiso.compiler.loops import Const, Expr, Fn, Program, const, maximum, minimum
-from kiso.compiler.lower.im2col import Windows, digits, number, over, where_all
-from kiso.compiler.lower.rules import lowers
+from kiso.compiler.lower.rules import digits, element, lowers, number, over, where_all
+from kiso.compiler.lower.windows import Windows
 from kiso.ops.op import Shape
 
-__all__ = ["avg_pool", "avg_pool_grad", "max_pool", "max_pool_grad", "max_pool_pick"]
+__all__: list[str] = []
 
 
 def _windows(op: Any, x: Shape) -> Windows:
     return Windows.of(op, x[2:], op.kernel, op.pooled(x)[2:])
 
 
-@lowers(ops.MaxPool, reads="often")
-def max_pool(p: Program, op: ops.MaxPool, x: Fn) -> Fn:
+@element(ops.MaxPool, reads="often")
+def max_pool(op: Any, x: Fn, n: Expr, c: Expr, *i: Expr) -> Expr:
     """y[n, c, *i] = max over *k of x[n, c, *(i T + k - P)]."""
     w = _windows(op, x.shape)
-
-    def at(n: Expr, c: Expr, *i: Expr) -> Expr:
-        return over("max", w.kernel, lambda *k: x.at(n, c, *w.places(i, k)[0]))
-    return Fn(op.shape(x.shape), x.dtype, at)
+    return over("max", w.kernel, lambda *k: x.at(n, c, *w.places(i, k)[0]))
 
 
-def _winners(p: Program, w: Windows, x: Fn) -> Fn:
+def _winners(p: Program, op: Any, x: Fn) -> Fn:
     """Place of the first maximum of each window, as its number in the kernel: the smallest number
     of an element that equals the maximum, or the last one if none does (NaN), as in the op."""
-    count = prod(w.kernel)
+    w, count = _windows(op, x.shape), prod(op.kernel)
     dtype = np.min_scalar_type(count)
 
     def at(n: Expr, c: Expr, *i: Expr) -> Expr:
-        most = over("max", w.kernel, lambda *k: x.at(n, c, *w.places(i, k)[0]))
+        most = max_pool(op, x, n, c, *i)
 
         def place(*k: Expr) -> Expr:
             s, tests = w.places(i, k)
@@ -54,8 +52,7 @@ def _winners(p: Program, w: Windows, x: Fn) -> Fn:
 @lowers(ops.MaxPoolGrad, reads="often")
 def max_pool_grad(p: Program, op: ops.MaxPoolGrad, x: Fn, gy: Fn) -> Fn:
     """gx[n, c, *s] = sum of gy[n, c, *i] over the windows i that have their maximum at s."""
-    w = _windows(op, x.shape)
-    winner = _winners(p, w, x)
+    w, winner = _windows(op, x.shape), _winners(p, op, x)
 
     def at(n: Expr, c: Expr, *s: Expr) -> Expr:
         def part(*r: Expr) -> Expr:
@@ -69,49 +66,34 @@ def max_pool_grad(p: Program, op: ops.MaxPoolGrad, x: Fn, gy: Fn) -> Fn:
 @lowers(ops.MaxPoolPick, reads="often")
 def max_pool_pick(p: Program, op: ops.MaxPoolPick, x: Fn, g: Fn) -> Fn:
     """y[n, c, *i] = g where x has the maximum of window i."""
-    w = _windows(op, x.shape)
-    winner = _winners(p, w, x)
-
-    def at(n: Expr, c: Expr, *i: Expr) -> Expr:
-        return w.read(g, (n, c), i, digits(winner.at(n, c, *i).cast(np.int64), w.kernel))
-    return Fn(winner.shape, g.dtype, at)
+    w, winner = _windows(op, x.shape), _winners(p, op, x)
+    return Fn(winner.shape, g.dtype, lambda n, c, *i: w.read(
+        g, (n, c), i, digits(winner.at(n, c, *i).cast(np.int64), w.kernel)))
 
 
-def _count(op: Any, w: Windows, i: tuple[Expr, ...], dtype: np.dtype[Any]) -> Expr:
+def _count(op: Any, w: Windows, i: Sequence[Expr], dtype: np.dtype[Any]) -> Expr:
     """Elements of window i: a product over the axes; see ops/pool.py for what counts."""
     total: Expr = const(1)
-    for a, i_a in enumerate(i):
-        K, n, (before, after) = w.kernel[a], w.size[a], op.padding[a]
-        low, high = (-before, n + after) if op.count_include_pad else (0, n)
-        first, last = -before, (w.out[a] - 1) * w.stride[a] - before  # starts of windows
-        if first >= low and last + K <= high:
-            total = total * K
+    for a, i_a, (before, after) in zip(w.axes, i, op.padding, strict=True):
+        low, high = (-before, a.size + after) if op.count_include_pad else (0, a.size)
+        first, last = -before, (a.O - 1) * a.T - before  # starts of windows
+        if first >= low and last + a.K <= high:
+            total = total * a.K
         else:
-            start = i_a * w.stride[a] - before
-            total = total * (minimum(start + K, high) - maximum(start, low))
+            start = i_a * a.T - before
+            total = total * (minimum(start + a.K, high) - maximum(start, low))
     return const(total.value, dtype) if isinstance(total, Const) else total.cast(dtype)
 
 
-@lowers(ops.AvgPool, reads="often")
-def avg_pool(p: Program, op: ops.AvgPool, x: Fn) -> Fn:
+@element(ops.AvgPool, reads="often")
+def avg_pool(op: ops.AvgPool, x: Fn, n: Expr, c: Expr, *i: Expr) -> Expr:
     """y[n, c, *i] = sum over *k of x[n, c, *(i T + k - P)] / count_i."""
     w = _windows(op, x.shape)
-
-    def at(n: Expr, c: Expr, *i: Expr) -> Expr:
-        total = over("sum", w.kernel, lambda *k: w.read(x, (n, c), i, k))
-        return total / _count(op, w, i, x.dtype)
-    return Fn(op.shape(x.shape), x.dtype, at)
+    return over("sum", w.kernel, lambda *k: w.read(x, (n, c), i, k)) / _count(op, w, i, x.dtype)
 
 
-@lowers(ops.AvgPoolGrad, reads="often")
-def avg_pool_grad(p: Program, op: ops.AvgPoolGrad, gy: Fn) -> Fn:
+@element(ops.AvgPoolGrad, reads="often")
+def avg_pool_grad(op: ops.AvgPoolGrad, gy: Fn, n: Expr, c: Expr, *s: Expr) -> Expr:
     """gx[n, c, *s] = sum of gy[n, c, *i] / count_i over the windows i that hold s."""
-    shape: Shape = op.shape(gy.shape)
-    w = _windows(op, shape)
-
-    def at(n: Expr, c: Expr, *s: Expr) -> Expr:
-        def share(*r: Expr) -> Expr:
-            i, _, tests = w.covering(s, r)
-            return where_all(tests, gy.at(n, c, *i) / _count(op, w, tuple(i), gy.dtype))
-        return over("sum", w.covers, share)
-    return Fn(shape, gy.dtype, at)
+    w = _windows(op, op.shape(gy.shape))
+    return w.gathered(s, lambda i, _: gy.at(n, c, *i) / _count(op, w, i, gy.dtype))

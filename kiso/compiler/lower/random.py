@@ -15,7 +15,7 @@ import numpy as np
 
 from kiso import ops
 from kiso.compiler.loops import Expr, Fn, Program, const, select
-from kiso.compiler.lower.im2col import number
+from kiso.compiler.lower.rules import number
 from kiso.compiler.lower.rules import lowers
 
 __all__ = ["dropout", "philox", "uniform", "uniform_rows"]

@@ -1,7 +1,4 @@
-"""Twin of ops/reduce.py.
-
-`over` is the reduction that other rules use too; an axis of length 1 needs no loop.
-"""
+"""Twin of ops/reduce.py, matmul.py, softmax.py, loss.py and norm.py: sums and largest elements."""
 
 from __future__ import annotations
 
@@ -21,92 +18,81 @@ from kiso.compiler.loops import (
     Reduce,
     binary,
     const,
+    maximum,
+    reduce,
     select,
     unary,
 )
-from kiso.compiler.lower.elementwise import mapped
-from kiso.compiler.lower.rules import lowers, spread
+from kiso.compiler.lower.rules import element, lowers, mapped, over, product, spread
 from kiso.compiler.lower.shape import regrouped
 from kiso.ops.op import Shape
 from kiso.ops.reduce import normal_axes
 
-__all__ = ["extreme", "folded", "logsumexp", "mean", "over", "position", "sum_", "var"]
+__all__: list[str] = []
 
-EXTREMES = {ops.Max: "max", ops.Min: "min"}
-
-
-def over(kind: str, extents: Sequence[int], body: Callable[..., Expr]) -> Expr:
-    """sum, max or min of body(i, j, ...) over all i, j, ... below the extents."""
-    axes = [Axis(n) for n in extents]
-    value = body(*(const(0) if a.extent == 1 else Index(a) for a in axes))
-    loops = [a for a in axes if a.extent != 1]
-    return Reduce(kind, loops, value) if loops else value
+REDUCTIONS = {ops.Sum: "sum", ops.Mean: "sum", ops.Max: "max", ops.Min: "min"}
 
 
-def folded(kind: str, x: Fn, axes: Sequence[int], shape: Shape) -> Fn:
-    """x reduced over `axes`; `shape` is the result's, with or without these axes of length 1."""
-    kept = len(shape) == len(x.shape)
-
+def _folded(kind: str, x: Fn, axes: Sequence[int], shape: Shape) -> Fn:
+    """x reduced over `axes`; in `shape`, the result's, all of them are left out, or else have
+    length 1 (but for some at the beginning that are left out)."""
     def at(*i: Expr) -> Expr:
+        first = len(x.shape) - len(shape)
+        stay = i if first == len(axes) else [k for a, k in enumerate(i, first) if a not in axes]
+
         def body(*r: Expr) -> Expr:
-            outer, inner = iter(i), iter(r)
-            if kept:
-                return x.at(*(next(inner) if k in axes else i[k] for k in range(len(i))))
-            return x.at(*(next(inner if k in axes else outer) for k in range(len(x.shape))))
-        return over(kind, [x.shape[k] for k in axes], body)
+            outer, inner = iter(stay), iter(r)
+            return x.at(*(next(inner if a in axes else outer) for a in range(len(x.shape))))
+        return over(kind, [x.shape[a] for a in axes], body)
     return Fn(shape, x.dtype, at)
 
 
-def _keepdims(x: Fn, axes: Sequence[int]) -> Shape:
-    return tuple(1 if k in axes else n for k, n in enumerate(x.shape))
+def _kept(kind: str, x: Fn, axes: Sequence[int]) -> Fn:
+    """x reduced over `axes`, which keep length 1."""
+    return _folded(kind, x, axes, tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
 
 
-@lowers(ops.Sum)
-def sum_(p: Program, op: ops.Sum, x: Fn) -> Fn:
-    """Sum over the axes, integers and bools in int64."""
+def _minus(x: Fn, m: Fn) -> Fn:
+    """x - m, broadcast."""
+    return Fn(x.shape, x.dtype, lambda *i: x.at(*i) - spread(m, x.shape, i))
+
+
+def _exp(v: Expr) -> Expr:
+    return unary("exp", v)
+
+
+def _log(v: Expr) -> Expr:
+    return unary("log", v)
+
+
+def _square(v: Expr) -> Expr:
+    return v * v
+
+
+@lowers(*REDUCTIONS)
+def reduction(p: Program, op: Any, x: Fn) -> Fn:
+    """Sum (integers and bools in int64), mean, largest or smallest element over the axes."""
     x, dtype = p.settled(x), op.dtype(x.dtype)
-    wide = mapped(x, lambda v: v.cast(dtype), dtype)
-    return folded("sum", wide, normal_axes(op.axis, len(x.shape)), op.shape(x.shape))
+    found = _folded(REDUCTIONS[type(op)], mapped(x, lambda v: v.cast(dtype), dtype),
+                    normal_axes(op.axis, len(x.shape)), op.shape(x.shape))
+    return mapped(found, lambda v: v / op.count(x)) if isinstance(op, ops.Mean) else found
 
 
-@lowers(ops.Mean)
-def mean(p: Program, op: ops.Mean, x: Fn) -> Fn:
-    """Sum over the axes divided by the number of elements."""
-    total = folded("sum", p.settled(x), normal_axes(op.axis, len(x.shape)), op.shape(x.shape))
-    return mapped(total, lambda v: v / op.count(x))
+@lowers(ops.SumTo)
+def sum_to(p: Program, op: ops.SumTo, x: Fn) -> Fn:
+    """Sum over leading axes and those that have length 1 in the result."""
+    lead = len(x.shape) - len(op.to)
+    axes = [a for a, n in enumerate(x.shape) if a < lead or n != op.to[a - lead]]
+    return _folded("sum", p.settled(x), axes, op.to)
 
 
 @lowers(ops.Var, reads="often")
 def var(p: Program, op: ops.Var, x: Fn) -> Fn:
     """Mean first, then the sum of squared distances from it."""
     axes, n = normal_axes(op.axis, len(x.shape)), op.count(x)
-    m = p.store(mapped(folded("sum", x, axes, _keepdims(x, axes)), lambda v: v / n), "mean")
-
-    def square(*i: Expr) -> Expr:
-        d = x.at(*i) - spread(m, x.shape, i)
-        return d * d
-    total = folded("sum", Fn(x.shape, x.dtype, square), axes, op.shape(x.shape))
+    m = p.store(mapped(_kept("sum", x, axes), lambda v: v / n), "mean")
+    total = _folded("sum", mapped(_minus(x, m), _square), axes, op.shape(x.shape))
     return mapped(total, lambda v: v / (n - op.correction))
-
-
-@lowers(*EXTREMES)
-def extreme(p: Program, op: Any, x: Fn) -> Fn:
-    """Largest or smallest element over the axes."""
-    axes = normal_axes(op.axis, len(x.shape))
-    return folded(EXTREMES[type(op)], p.settled(x), axes, op.shape(x.shape))
-
-
-@lowers(ops.LogSumExp, reads="often")
-def logsumexp(p: Program, op: ops.LogSumExp, x: Fn) -> Fn:
-    """m + ln sum e^(x - m) with the maximum m (0 where it is infinite)."""
-    axes, shape = normal_axes(op.axis, len(x.shape)), op.shape(x.shape)
-    largest = folded("max", x, axes, _keepdims(x, axes))
-    m = p.store(mapped(largest, lambda v: select(unary("abs", v) < math.inf, v, 0)), "max")
-    powers = Fn(x.shape, x.dtype,
-                lambda *i: unary("exp", x.at(*i) - spread(m, x.shape, i)))
-    total = folded("sum", powers, axes, shape)
-    return Fn(shape, x.dtype, lambda *i: (
-        m.at(*regrouped(m.shape, shape, i)) + unary("log", total.at(*i))))
 
 
 @lowers(ops.ArgMax, ops.ArgMin)
@@ -114,17 +100,120 @@ def position(p: Program, op: Any, x: Fn) -> Fn:
     """Position of the first largest element; the smallest is the largest in reversed order."""
     (axis,) = normal_axes(op.axis, len(x.shape))
     x = p.settled(x)
+    kind = x.dtype.kind
 
     def key(v: Expr) -> Expr:
-        if isinstance(op, ops.ArgMax):
-            return v
-        if x.dtype.kind == "f":
-            return -v
-        ones = True if x.dtype.kind == "b" else -1 if x.dtype.kind == "i" else \
-            np.iinfo(x.dtype).max
+        if isinstance(op, ops.ArgMax) or kind == "f":
+            return v if isinstance(op, ops.ArgMax) else -v
+        ones = True if kind == "b" else -1 if kind == "i" else np.iinfo(x.dtype).max
         return binary("xor", v, const(ones, x.dtype))  # -v would overflow at the ends
 
     def at(*i: Expr) -> Expr:
         loop = Axis(x.shape[axis])
         return Reduce("argmax", [loop], key(x.at(*i[:axis], Index(loop), *i[axis:])))
     return Fn(op.shape(x.shape), np.dtype(np.int64), at)
+
+
+@element(ops.MatMul, reads="often")
+def matmul(op: ops.MatMul, a: Fn, b: Fn, *i: Expr) -> Expr:
+    """y[.., n, m] = sum over k of a[.., n, k] b[.., k, m], leading axes broadcast: the plain
+    meaning; large products become a contract kernel."""
+    *lead, rows, columns = op.shape(a.shape, b.shape)
+    *stack, n, m = i
+    inner = a.shape[-1]
+    return over("sum", (inner,), lambda k: product(
+        spread(a, (*lead, rows, inner), (*stack, n, k)),
+        spread(b, (*lead, inner, columns), (*stack, k, m))))
+
+
+@lowers(ops.LogSumExp, reads="often")
+def logsumexp(p: Program, op: ops.LogSumExp, x: Fn) -> Fn:
+    """m + ln sum e^(x - m) with the maximum m (0 where it is infinite)."""
+    axes, shape = normal_axes(op.axis, len(x.shape)), op.shape(x.shape)
+    m = p.store(mapped(_kept("max", x, axes), lambda v: select(
+        unary("abs", v) < math.inf, v, 0)), "max")
+    total = _folded("sum", mapped(_minus(x, m), _exp), axes, shape)
+    return Fn(shape, x.dtype, lambda *i: (
+        m.at(*regrouped(m.shape, shape, i)) + _log(total.at(*i))))
+
+
+def _powers(p: Program, x: Fn, axis: int) -> tuple[Fn, Fn]:
+    """z = x - max x along the axis (the maximum is stored), and the sum of e^z."""
+    axes = (axis % len(x.shape),)
+    z = _minus(x, p.store(_kept("max", x, axes), "max"))
+    return z, _kept("sum", mapped(z, _exp), axes)
+
+
+def _log_softmax(p: Program, x: Fn, axis: int) -> Fn:
+    """z - ln sum e^z with z = x - max x."""
+    z, total = _powers(p, x, axis)
+    return _minus(z, p.store(mapped(total, _log), "log_sum"))
+
+
+@lowers(ops.LogSoftmax, reads="often")
+def log_softmax(p: Program, op: ops.LogSoftmax, x: Fn) -> Fn:
+    """See above."""
+    return _log_softmax(p, x, op.axis)
+
+
+@lowers(ops.Softmax, reads="often")
+def softmax(p: Program, op: ops.Softmax, x: Fn) -> Fn:
+    """e^z / sum e^z with z = x - max x."""
+    z, powers = _powers(p, x, op.axis)
+    total = p.store(powers, "sum")
+    return Fn(x.shape, x.dtype, lambda *i: _exp(z.at(*i)) / spread(total, x.shape, i))
+
+
+@lowers(ops.SoftmaxCrossEntropy, reads="often")
+def softmax_cross_entropy(p: Program, op: ops.SoftmaxCrossEntropy, x: Fn, t: Fn) -> Fn:
+    """L_n = -sum_k t_nk log_softmax(x)_nk; 0 times anything is 0."""
+    dtype, log_y = op.dtype(x.dtype, t.dtype), _log_softmax(p, x, 1)
+
+    def term(n: Expr, k: Expr) -> Expr:
+        target = t.at(n, k)
+        return target.cast(dtype) * select(target.eq(0), 0, log_y.at(n, k)).cast(dtype)
+    return Fn(op.shape(x.shape, t.shape), dtype, lambda n: -over(
+        "sum", x.shape[1:], lambda k: term(n, k)))
+
+
+@element(ops.BinaryCrossEntropy)
+def binary_cross_entropy(op: ops.BinaryCrossEntropy, x: Fn, t: Fn, *i: Expr) -> Expr:
+    """max(x, 0) - x t + ln(1 + e^-|x|)."""
+    shape, dtype = op.shape(x.shape, t.shape), op.dtype(x.dtype, t.dtype)
+    v, target = spread(x, shape, i).cast(dtype), spread(t, shape, i).cast(dtype)
+    return maximum(v, 0) - v * target + unary("log1p", _exp(-unary("abs", v)))
+
+
+@lowers(ops.BatchNorm, reads="often")
+def batch_norm(p: Program, op: ops.BatchNorm, x: Fn, gamma: Fn, beta: Fn) -> tuple[Fn, Fn, Fn]:
+    """m_c = sum x / M,  v_c = sum (x - m_c)^2 / M,  y = (x - m_c) (gamma_c / sqrt(v_c + eps))
+    + beta_c, with M elements x[n, c, *s] for each channel c. All but y is stored."""
+    N, C, *S = x.shape
+    dtype = np.result_type(x.dtype, gamma.dtype, beta.dtype)
+
+    def mean(f: Callable[..., Expr], name: str) -> Fn:
+        return p.store(Fn((C,), dtype, lambda c: reduce(
+            "sum", (N, *S), lambda n, *s: f(n, c, *s)) / math.prod((N, *S))), name)
+
+    def centred(n: Expr, c: Expr, *s: Expr) -> Expr:
+        return x.at(n, c, *s).cast(dtype) - m.at(c)
+
+    m = mean(lambda *i: x.at(*i).cast(dtype), "mean")
+    v = mean(lambda *i: _square(centred(*i)), "var")
+    scale = p.store(Fn((C,), dtype, lambda c: (
+        gamma.at(c).cast(dtype) / unary("sqrt", v.at(c) + op.eps))), "scale")
+    return Fn(x.shape, dtype, lambda n, c, *s: (
+        centred(n, c, *s) * scale.at(c) + beta.at(c).cast(dtype))), m, v
+
+
+@lowers(ops.BatchNormInference)
+def batch_norm_inference(p: Program, op: ops.BatchNormInference, x: Fn, gamma: Fn, beta: Fn,
+                         mean: Fn, var: Fn) -> Fn:
+    """y = x scale_c + (beta_c - mean_c scale_c),  scale_c = gamma_c / sqrt(var_c + eps)."""
+    dtype = op.dtype(*(f.dtype for f in (x, gamma, beta, mean, var)))
+    scale = p.store(Fn(gamma.shape, dtype, lambda c: (
+        gamma.at(c).cast(dtype) / unary("sqrt", var.at(c) + op.eps).cast(dtype))), "scale")
+    shift = p.store(Fn(gamma.shape, dtype, lambda c: (
+        beta.at(c).cast(dtype) - mean.at(c).cast(dtype) * scale.at(c))), "shift")
+    return Fn(x.shape, dtype, lambda n, c, *s: (
+        x.at(n, c, *s).cast(dtype) * scale.at(c) + shift.at(c)))
