@@ -1,10 +1,11 @@
-"""Twin of ops/elementwise.py, arithmetic.py, compare.py, activation.py and special.py: one number
-from one number of each input, broadcast."""
+"""Twin of ops/elementwise.py, arithmetic.py, compare.py, activation.py and special.py, and binary
+cross-entropy: one number from one number of each input, broadcast."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,35 +37,26 @@ def _sigmoid(v: Expr) -> Expr:
     return select(v >= 0, 1, e) / (1 + e)
 
 
-def _softplus(v: Expr) -> Expr:
-    """ln(1 + e^v) = max(v, 0) + ln(1 + e^-|v|)."""
-    return maximum(v, 0) + unary("log1p", unary("exp", -unary("abs", v)))
+def _softened(v: Expr) -> Expr:
+    """ln(1 + e^-|v|) = ln(1 + e^v) - max(v, 0)."""
+    return unary("log1p", unary("exp", -unary("abs", v)))
 
 
 def _hard_sigmoid(v: Expr) -> Expr:
     return _clipped(v + 3, 0, 6) / 6
 
 
-def _gelu(v: Expr) -> Expr:
-    return v * (0.5 * (1 + unary("erf", v * math.sqrt(0.5))))
-
-
-def _gelu_tanh(v: Expr) -> Expr:
-    u = math.sqrt(2 / math.pi) * (v + 0.044715 * v * v * v)
-    return 0.5 * v * (1 + unary("tanh", u))
-
-
 # Ops that are one operation of the loop language.
 FUNCTIONS = {ops.Neg: "neg", ops.Sign: "sign", ops.Sqrt: "sqrt", ops.Exp: "exp",
              ops.Expm1: "expm1", ops.Log: "log", ops.Log1p: "log1p", ops.Sin: "sin",
              ops.Cos: "cos", ops.Tanh: "tanh", ops.Erf: "erf"}
+OPERATIONS = {ops.Add: "add", ops.Sub: "sub", ops.Mul: "mul", ops.Div: "div", ops.Pow: "pow",
+              ops.Maximum: "max", ops.Minimum: "min"}
 COMPARISONS = {ops.Equal: "eq", ops.NotEqual: "ne", ops.Less: "lt", ops.LessEqual: "le",
                ops.Greater: "gt", ops.GreaterEqual: "ge"}
-OPERATIONS = {ops.Add: "add", ops.Sub: "sub", ops.Mul: "mul", ops.Div: "div", ops.Pow: "pow",
-              ops.Maximum: "max", ops.Minimum: "min", **COMPARISONS}
 
-# The formulas of the others, for a number in the type of the result.
-FORMULAS: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
+# Formulas of the others, for numbers in the type of the result.
+ONE: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
     ops.Abs: lambda op, v: v if v.dtype.kind in "bu" else unary("abs", v),  # they have no sign
     ops.Floor: lambda op, v: unary("floor", v) if v.dtype.kind == "f" else v,
     ops.Clip: lambda op, v: _clipped(v, op.low, op.high),
@@ -74,42 +66,41 @@ FORMULAS: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
     ops.Relu: lambda op, v: maximum(v, 0),
     ops.LeakyRelu: lambda op, v: select(v > 0, v, op.slope * v),
     ops.Elu: lambda op, v: select(v > 0, v, op.alpha * unary("expm1", minimum(v, 0))),
-    ops.Gelu: lambda op, v: _gelu(v),
-    ops.GeluTanh: lambda op, v: _gelu_tanh(v),
+    ops.Gelu: lambda op, v: v * (0.5 * (1 + unary("erf", v * math.sqrt(0.5)))),
+    ops.GeluTanh: lambda op, v: 0.5 * v * (1 + unary(
+        "tanh", math.sqrt(2 / math.pi) * (v + 0.044715 * v * v * v))),
     ops.Silu: lambda op, v: v * _sigmoid(v),
-    ops.Softplus: lambda op, v: _softplus(v),
+    ops.Softplus: lambda op, v: maximum(v, 0) + _softened(v),
     ops.HardTanh: lambda op, v: _clipped(v, op.low, op.high),
     ops.HardSigmoid: lambda op, v: _hard_sigmoid(v),
     ops.HardSwish: lambda op, v: v * _hard_sigmoid(v),
 }
+TWO: dict[type[ops.Op], Callable[[Expr, Expr], Expr]] = {
+    ops.BinaryCrossEntropy: lambda v, t: maximum(v, 0) - v * t + _softened(v),
+    **{kind: partial(binary, name) for kind, name in (OPERATIONS | COMPARISONS).items()},
+}
 
 
-@element(*FUNCTIONS)
-def function(op: Any, x: Fn, *i: Expr) -> Expr:
-    """exp, log and the like."""
-    return unary(FUNCTIONS[type(op)], x.at(*i))
+@element(*FUNCTIONS, *ONE)
+def one(op: Any, x: Fn, *i: Expr) -> Expr:
+    """The op's line in the tables."""
+    v = x.at(*i).cast(op.dtype(x.dtype))
+    return unary(FUNCTIONS[type(op)], v) if type(op) in FUNCTIONS else ONE[type(op)](op, v)
 
 
-@element(*FORMULAS)
-def formula(op: Any, x: Fn, *i: Expr) -> Expr:
-    """The op's line in the table."""
-    return FORMULAS[type(op)](op, x.at(*i).cast(op.dtype(x.dtype)))
-
-
-@element(*OPERATIONS)
-def operation(op: Any, a: Fn, b: Fn, *i: Expr) -> Expr:
-    """Both numbers in the type of the result; what is compared, in their common type."""
+@element(*TWO)
+def two(op: Any, a: Fn, b: Fn, *i: Expr) -> Expr:
+    """The same for two numbers; those to be compared have their common type."""
     shape, types = op.shape(a.shape, b.shape), (a.dtype, b.dtype)
     dtype = np.result_type(*types) if type(op) in COMPARISONS else op.dtype(*types)
-    return binary(OPERATIONS[type(op)], spread(a, shape, i).cast(dtype),
-                  spread(b, shape, i).cast(dtype))
+    return TWO[type(op)](spread(a, shape, i).cast(dtype), spread(b, shape, i).cast(dtype))
 
 
 @element(ops.Where)
 def where(op: ops.Where, condition: Fn, a: Fn, b: Fn, *i: Expr) -> Expr:
     """a where the condition holds, else b."""
     shape = op.shape(condition.shape, a.shape, b.shape)
-    dtype = op.dtype(condition.dtype, a.dtype, b.dtype)
+    dtype = np.result_type(a.dtype, b.dtype)
     return select(spread(condition, shape, i), spread(a, shape, i).cast(dtype),
                   spread(b, shape, i).cast(dtype))
 

@@ -1,8 +1,8 @@
 """Twin of ops/random.py: Philox 4x32-10 in 64-bit unsigned words, the same bits as the op.
 
-A block of counter j gives four words, a, b, c, d, for the elements 4j .. 4j + 3. They are stored as
-two pairs, number 2j = a + 2^32 b and 2j + 1 = c + 2^32 d, by one kernel over all pairs: element i
-is a half of pair i // 2. The rounds are so computed twice for a block instead of four times, and
+A block gives four words, a, b, c, d, for the elements 4j .. 4j + 3. They are stored as two pairs,
+number 2j = a + 2^32 b and 2j + 1 = c + 2^32 d, by one kernel over all pairs: element i is a half
+of pair i // 2. The rounds are so computed twice for a block instead of four times, and
 neighbouring pairs do the same work, as vectors like it.
 """
 
@@ -15,17 +15,17 @@ import numpy as np
 
 from kiso import ops
 from kiso.compiler.loops import Expr, Fn, Program, const, select
-from kiso.compiler.lower.rules import number
-from kiso.compiler.lower.rules import lowers
+from kiso.compiler.lower.rules import lowers, number
+from kiso.ops.op import Shape
 
-__all__ = ["dropout", "philox", "uniform", "uniform_rows"]
+__all__: list[str] = []
 
 WORD = 0xFFFFFFFF
 U64 = np.dtype(np.uint64)
 F32 = np.dtype(np.float32)
 
 
-def philox(counter: tuple[Expr, Expr], key: Fn) -> tuple[Expr, Expr, Expr, Expr]:
+def _philox(counter: tuple[Expr, Expr], key: Fn) -> tuple[Expr, Expr, Expr, Expr]:
     """Four random words for the counter (., ., key[2], key[3]) under the key (key[0], key[1])."""
     k0, k1, c, d = (key.at(const(w)).cast(U64) for w in range(4))
     a, b = counter
@@ -36,52 +36,46 @@ def philox(counter: tuple[Expr, Expr], key: Fn) -> tuple[Expr, Expr, Expr, Expr]
     return a, b, c, d
 
 
-def _pair(h: Expr, words: Callable[[Expr], tuple[Expr, Expr, Expr, Expr]]) -> Expr:
-    """Pair number h from the words of block h // 2."""
-    a, b, c, d = words((h // 2).cast(U64))
-    return select((h % 2).eq(0), a | (b << 32), c | (d << 32))
+def _draws(p: Program, key: Fn, shape: Shape, counter: Callable[..., tuple[Expr, Expr]]) -> Fn:
+    """Uniform numbers in [0, 1); block j (of row n) has the counter `counter(j, n)`."""
+    def pair(*index: Expr) -> Expr:
+        *n, h = index
+        a, b, c, d = _philox(counter((h // 2).cast(U64), *n), key)
+        return select((h % 2).eq(0), a | (b << 32), c | (d << 32))
+
+    def at(*index: Expr) -> Expr:
+        *n, i = index  # the upper 24 bits of half i % 2 of a pair: no rounding
+        bits = (pairs.at(*n, i // 2) >> (i % 2 * 32 + 8).cast(U64)) & 0xFFFFFF
+        return bits.cast(np.int32).cast(F32) * 2.0**-24
+
+    pairs = p.store(Fn((*shape[:-1], 2 * -(-shape[-1] // 4)), U64, pair), "random")
+    return Fn(shape, F32, at)
 
 
-def _float(pair: Expr, i: Expr) -> Expr:
-    """Upper 24 bits of half i % 2 of a pair as a float32 in [0, 1), without rounding."""
-    bits = (pair >> (i % 2 * 32 + 8).cast(U64)) & 0xFFFFFF
-    return bits.cast(np.int32).cast(F32) * 2.0**-24
-
-
-def _uniform(p: Program, key: Fn, size: int, stream: int) -> Callable[[Expr], Expr]:
-    """Number i of `size` uniform numbers."""
-    def pair(h: Expr) -> Expr:
-        return _pair(h, lambda block: philox((block, const(stream, U64)), key))
-
-    pairs = p.store(Fn((2 * -(-size // 4),), U64, pair), "random")
-    return lambda i: _float(pairs.at(i // 2), i)
+def _uniform(p: Program, op: ops.Uniform | ops.Dropout, shape: Shape, key: Fn) -> Fn:
+    """Uniform numbers of the op's stream, in row-major order: block j has the counter j."""
+    line = _draws(p, key, (prod(shape),), lambda *block: (*block, const(op.stream, U64)))
+    return Fn(shape, F32, lambda *i: line.at(number(i, shape)))
 
 
 @lowers(ops.Uniform, reads="often")
 def uniform(p: Program, op: ops.Uniform, key: Fn) -> Fn:
     """y_i = uniform number i of the stream, i row-major."""
-    draw = _uniform(p, key, prod(op.dims), op.stream)
-    return Fn(op.dims, F32, lambda *i: draw(number(i, op.dims)))
+    return _uniform(p, op, op.dims, key)
 
 
 @lowers(ops.UniformRows, reads="often")
 def uniform_rows(p: Program, op: ops.UniformRows, key: Fn, rows: Fn) -> Fn:
     """y[n, i]: block i // 4 of row n has the counter (rows[n], 2^31 + 2^16 (i // 4) + stream)."""
-    def pair(n: Expr, h: Expr) -> Expr:
-        row = (rows.at(n).cast(np.int64) & WORD).cast(U64)
-        return _pair(h, lambda block: philox(
-            (row, (block << 16) + (op.stream + (1 << 31))), key))
-
-    def at(n: Expr, i: Expr) -> Expr:
-        return _float(pairs.at(n, i // 2), i)
-
-    pairs = p.store(Fn((rows.shape[0], 2 * -(-op.count // 4)), U64, pair), "random")
-    return Fn((rows.shape[0], op.count), F32, at)
+    def counter(block: Expr, *n: Expr) -> tuple[Expr, Expr]:
+        row = (rows.at(*n).cast(np.int64) & WORD).cast(U64)
+        return row, (block << 16) + (op.stream + (1 << 31))
+    return _draws(p, key, (rows.shape[0], op.count), counter)
 
 
 @lowers(ops.Dropout)
 def dropout(p: Program, op: ops.Dropout, x: Fn, key: Fn) -> Fn:
     """y_i = x_i / (1 - p) where uniform number i is at least p, else 0."""
-    draw = _uniform(p, key, prod(x.shape), op.stream)
+    draw = _uniform(p, op, x.shape, key)
     return Fn(x.shape, x.dtype, lambda *i: select(
-        draw(number(i, x.shape)) >= op.p, x.at(*i) * (1 / (1 - op.p)), 0))
+        draw.at(*i) >= op.p, x.at(*i) * (1 / (1 - op.p)), 0))

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import (
-    Axis,
-    Expr,
-    Fn,
-    Index,
-    Program,
-    Reduce,
-    binary,
-    const,
-    maximum,
-    reduce,
-    select,
-    unary,
-)
+from kiso.compiler.loops import Expr, Fn, Program, binary, const, reduce, select, unary
 from kiso.compiler.lower.rules import element, lowers, mapped, over, product, spread
 from kiso.compiler.lower.shape import regrouped
 from kiso.ops.op import Shape
@@ -30,6 +18,7 @@ from kiso.ops.reduce import normal_axes
 
 __all__: list[str] = []
 
+EXP, LOG = partial(unary, "exp"), partial(unary, "log")
 REDUCTIONS = {ops.Sum: "sum", ops.Mean: "sum", ops.Max: "max", ops.Min: "min"}
 
 
@@ -55,14 +44,6 @@ def _kept(kind: str, x: Fn, axes: Sequence[int]) -> Fn:
 def _minus(x: Fn, m: Fn) -> Fn:
     """x - m, broadcast."""
     return Fn(x.shape, x.dtype, lambda *i: x.at(*i) - spread(m, x.shape, i))
-
-
-def _exp(v: Expr) -> Expr:
-    return unary("exp", v)
-
-
-def _log(v: Expr) -> Expr:
-    return unary("log", v)
 
 
 def _square(v: Expr) -> Expr:
@@ -108,10 +89,8 @@ def position(p: Program, op: Any, x: Fn) -> Fn:
         ones = True if kind == "b" else -1 if kind == "i" else np.iinfo(x.dtype).max
         return binary("xor", v, const(ones, x.dtype))  # -v would overflow at the ends
 
-    def at(*i: Expr) -> Expr:
-        loop = Axis(x.shape[axis])
-        return Reduce("argmax", [loop], key(x.at(*i[:axis], Index(loop), *i[axis:])))
-    return Fn(op.shape(x.shape), np.dtype(np.int64), at)
+    return Fn(op.shape(x.shape), np.dtype(np.int64), lambda *i: reduce(
+        "argmax", (x.shape[axis],), lambda *r: key(x.at(*i[:axis], *r, *i[axis:]))))
 
 
 @element(ops.MatMul, reads="often")
@@ -120,10 +99,10 @@ def matmul(op: ops.MatMul, a: Fn, b: Fn, *i: Expr) -> Expr:
     meaning; large products become a contract kernel."""
     *lead, rows, columns = op.shape(a.shape, b.shape)
     *stack, n, m = i
-    inner = a.shape[-1]
-    return over("sum", (inner,), lambda k: product(
-        spread(a, (*lead, rows, inner), (*stack, n, k)),
-        spread(b, (*lead, inner, columns), (*stack, k, m))))
+    inner = a.shape[-1:]
+    return over("sum", inner, lambda *k: product(
+        spread(a, (*lead, rows, *inner), (*stack, n, *k)),
+        spread(b, (*lead, *inner, columns), (*stack, *k, m))))
 
 
 @lowers(ops.LogSumExp, reads="often")
@@ -132,28 +111,23 @@ def logsumexp(p: Program, op: ops.LogSumExp, x: Fn) -> Fn:
     axes, shape = normal_axes(op.axis, len(x.shape)), op.shape(x.shape)
     m = p.store(mapped(_kept("max", x, axes), lambda v: select(
         unary("abs", v) < math.inf, v, 0)), "max")
-    total = _folded("sum", mapped(_minus(x, m), _exp), axes, shape)
+    total = _folded("sum", mapped(_minus(x, m), EXP), axes, shape)
     return Fn(shape, x.dtype, lambda *i: (
-        m.at(*regrouped(m.shape, shape, i)) + _log(total.at(*i))))
+        m.at(*regrouped(m.shape, shape, i)) + LOG(total.at(*i))))
 
 
 def _powers(p: Program, x: Fn, axis: int) -> tuple[Fn, Fn]:
     """z = x - max x along the axis (the maximum is stored), and the sum of e^z."""
     axes = (axis % len(x.shape),)
     z = _minus(x, p.store(_kept("max", x, axes), "max"))
-    return z, _kept("sum", mapped(z, _exp), axes)
-
-
-def _log_softmax(p: Program, x: Fn, axis: int) -> Fn:
-    """z - ln sum e^z with z = x - max x."""
-    z, total = _powers(p, x, axis)
-    return _minus(z, p.store(mapped(total, _log), "log_sum"))
+    return z, _kept("sum", mapped(z, EXP), axes)
 
 
 @lowers(ops.LogSoftmax, reads="often")
 def log_softmax(p: Program, op: ops.LogSoftmax, x: Fn) -> Fn:
-    """See above."""
-    return _log_softmax(p, x, op.axis)
+    """z - ln sum e^z with z = x - max x."""
+    z, total = _powers(p, x, op.axis)
+    return _minus(z, p.store(mapped(total, LOG), "log_sum"))
 
 
 @lowers(ops.Softmax, reads="often")
@@ -161,49 +135,44 @@ def softmax(p: Program, op: ops.Softmax, x: Fn) -> Fn:
     """e^z / sum e^z with z = x - max x."""
     z, powers = _powers(p, x, op.axis)
     total = p.store(powers, "sum")
-    return Fn(x.shape, x.dtype, lambda *i: _exp(z.at(*i)) / spread(total, x.shape, i))
+    return Fn(x.shape, x.dtype, lambda *i: EXP(z.at(*i)) / spread(total, x.shape, i))
 
 
 @lowers(ops.SoftmaxCrossEntropy, reads="often")
 def softmax_cross_entropy(p: Program, op: ops.SoftmaxCrossEntropy, x: Fn, t: Fn) -> Fn:
     """L_n = -sum_k t_nk log_softmax(x)_nk; 0 times anything is 0."""
-    dtype, log_y = op.dtype(x.dtype, t.dtype), _log_softmax(p, x, 1)
+    dtype, log_y = op.dtype(x.dtype, t.dtype), log_softmax(p, ops.LogSoftmax(axis=1), x)
 
-    def term(n: Expr, k: Expr) -> Expr:
-        target = t.at(n, k)
-        return target.cast(dtype) * select(target.eq(0), 0, log_y.at(n, k)).cast(dtype)
-    return Fn(op.shape(x.shape, t.shape), dtype, lambda n: -over(
-        "sum", x.shape[1:], lambda k: term(n, k)))
+    def term(*i: Expr) -> Expr:
+        target = t.at(*i)
+        return target.cast(dtype) * select(target.eq(0), 0, log_y.at(*i)).cast(dtype)
+    return mapped(_folded("sum", Fn(x.shape, dtype, term), (1,), x.shape[:1]), lambda v: -v)
 
 
-@element(ops.BinaryCrossEntropy)
-def binary_cross_entropy(op: ops.BinaryCrossEntropy, x: Fn, t: Fn, *i: Expr) -> Expr:
-    """max(x, 0) - x t + ln(1 + e^-|x|)."""
-    shape, dtype = op.shape(x.shape, t.shape), op.dtype(x.dtype, t.dtype)
-    v, target = spread(x, shape, i).cast(dtype), spread(t, shape, i).cast(dtype)
-    return maximum(v, 0) - v * target + unary("log1p", _exp(-unary("abs", v)))
+def _scale(p: Program, gamma: Fn, var: Fn, eps: float, dtype: Any) -> Fn:
+    """gamma_c / sqrt(var_c + eps), stored."""
+    return p.store(Fn(gamma.shape, dtype, lambda *c: (
+        gamma.at(*c).cast(dtype) / unary("sqrt", var.at(*c) + eps).cast(dtype))), "scale")
 
 
 @lowers(ops.BatchNorm, reads="often")
 def batch_norm(p: Program, op: ops.BatchNorm, x: Fn, gamma: Fn, beta: Fn) -> tuple[Fn, Fn, Fn]:
     """m_c = sum x / M,  v_c = sum (x - m_c)^2 / M,  y = (x - m_c) (gamma_c / sqrt(v_c + eps))
     + beta_c, with M elements x[n, c, *s] for each channel c. All but y is stored."""
-    N, C, *S = x.shape
     dtype = np.result_type(x.dtype, gamma.dtype, beta.dtype)
+    sizes = x.shape[:1] + x.shape[2:]
 
-    def mean(f: Callable[..., Expr], name: str) -> Fn:
-        return p.store(Fn((C,), dtype, lambda c: reduce(
-            "sum", (N, *S), lambda n, *s: f(n, c, *s)) / math.prod((N, *S))), name)
+    def mean(f: Fn, name: str) -> Fn:
+        return p.store(Fn(gamma.shape, dtype, lambda *c: reduce(
+            "sum", sizes, lambda *r: f.at(r[0], *c, *r[1:])) / math.prod(sizes)), name)
 
-    def centred(n: Expr, c: Expr, *s: Expr) -> Expr:
-        return x.at(n, c, *s).cast(dtype) - m.at(c)
-
-    m = mean(lambda *i: x.at(*i).cast(dtype), "mean")
-    v = mean(lambda *i: _square(centred(*i)), "var")
-    scale = p.store(Fn((C,), dtype, lambda c: (
-        gamma.at(c).cast(dtype) / unary("sqrt", v.at(c) + op.eps))), "scale")
-    return Fn(x.shape, dtype, lambda n, c, *s: (
-        centred(n, c, *s) * scale.at(c) + beta.at(c).cast(dtype))), m, v
+    wide = mapped(x, lambda v: v.cast(dtype), dtype)
+    m = mean(wide, "mean")
+    centred = Fn(x.shape, dtype, lambda *i: wide.at(*i) - m.at(i[1]))
+    v = mean(mapped(centred, _square), "var")
+    scale = _scale(p, gamma, v, op.eps, dtype)
+    return Fn(x.shape, dtype, lambda *i: (
+        centred.at(*i) * scale.at(i[1]) + beta.at(i[1]).cast(dtype))), m, v
 
 
 @lowers(ops.BatchNormInference)
@@ -211,9 +180,8 @@ def batch_norm_inference(p: Program, op: ops.BatchNormInference, x: Fn, gamma: F
                          mean: Fn, var: Fn) -> Fn:
     """y = x scale_c + (beta_c - mean_c scale_c),  scale_c = gamma_c / sqrt(var_c + eps)."""
     dtype = op.dtype(*(f.dtype for f in (x, gamma, beta, mean, var)))
-    scale = p.store(Fn(gamma.shape, dtype, lambda c: (
-        gamma.at(c).cast(dtype) / unary("sqrt", var.at(c) + op.eps).cast(dtype))), "scale")
-    shift = p.store(Fn(gamma.shape, dtype, lambda c: (
-        beta.at(c).cast(dtype) - mean.at(c).cast(dtype) * scale.at(c))), "shift")
-    return Fn(x.shape, dtype, lambda n, c, *s: (
-        x.at(n, c, *s).cast(dtype) * scale.at(c) + shift.at(c)))
+    scale = _scale(p, gamma, var, op.eps, dtype)
+    shift = p.store(Fn(gamma.shape, dtype, lambda *c: (
+        beta.at(*c).cast(dtype) - mean.at(*c).cast(dtype) * scale.at(*c))), "shift")
+    return Fn(x.shape, dtype, lambda *i: (
+        x.at(*i).cast(dtype) * scale.at(i[1]) + shift.at(i[1])))

@@ -6,22 +6,18 @@ Most rules are one element of the result, a function of the inputs and of the el
     def flip(op, x, *i):
         return x.at(*(x.shape[a] - 1 - k if a in op.axes else k for a, k in enumerate(i)))
 
-A rule with several results, or one that needs something more than once (a maximum before the
-exponentials), makes its `Fn`s itself, and adds kernels to the Program by `p.store(fn)`:
-
-    @lowers(ops.Mean)
-    def mean(p, op, x):
-        return mapped(total(p, op, x), lambda v: v / op.count(x))
-
-The result is not stored by the rule: the plan decides that. `reads="once"` promises that every
-element of an input is read at most once for the whole result, so that the producer may be computed
-on the way; otherwise inputs come stored. `moves`: see `Fn`.
+A rule(p, op, *inputs) with @lowers makes the `Fn`s itself. It adds kernels to the Program by
+`p.store(fn)` for what it needs more than once (a maximum before the exponentials). The result is
+not stored by the rule: the plan decides that. `reads="once"` promises that every element of an
+input is read at most once for the whole result, so that the producer may be computed on the way;
+otherwise inputs come stored. `moves`: see `Fn`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -30,9 +26,10 @@ import numpy as np
 from kiso.compiler.loops import Axis, Expr, Fn, Index, Program, Reduce, const, select
 from kiso.ops.op import Op, Shape
 
-__all__ = ["RULES", "Rule", "digits", "element", "lowers", "mapped", "number", "over", "product",
-           "spread", "where_all"]
+__all__ = ["RULES", "Indices", "Rule", "digits", "element", "lowers", "mapped", "number", "over",
+           "product", "spread", "where"]
 
+Indices = Sequence[Expr]
 
 @dataclass(frozen=True)
 class Rule:
@@ -74,7 +71,7 @@ def mapped(x: Fn, f: Callable[[Expr], Expr], dtype: Any = None) -> Fn:
     return Fn(x.shape, np.dtype(dtype or x.dtype), lambda *i: f(x.at(*i)))
 
 
-def spread(x: Fn, shape: Shape, index: Sequence[Expr]) -> Expr:
+def spread(x: Fn, shape: Shape, index: Indices) -> Expr:
     """x broadcast to `shape`, at these indices of the larger shape."""
     lead = len(shape) - len(x.shape)
     own = [const(0) if n == 1 and shape[lead + k] != 1 else index[lead + k]
@@ -97,17 +94,12 @@ def over(kind: str, extents: Sequence[int], body: Callable[..., Expr]) -> Expr:
     return Reduce(kind, loops, value) if loops else value
 
 
-def where_all(tests: Sequence[Expr], value: Expr, otherwise: Any = 0) -> Expr:
+def where(tests: Sequence[Expr], value: Expr, otherwise: Any = 0) -> Expr:
     """The value if all tests hold."""
-    if not tests:
-        return value
-    every, *rest = tests
-    for test in rest:
-        every = every & test
-    return select(every, value, otherwise)
+    return select(reduce(Expr.__and__, tests), value, otherwise) if tests else value
 
 
-def number(index: Sequence[Expr], shape: Shape) -> Expr:
+def number(index: Indices, shape: Sequence[int]) -> Expr:
     """Row-major number of an element: (i, j) -> i * shape[1] + j."""
     n: Expr = const(0)
     for i, size in zip(index, shape, strict=True):
@@ -115,7 +107,7 @@ def number(index: Sequence[Expr], shape: Shape) -> Expr:
     return n
 
 
-def digits(n: Expr, shape: Shape) -> list[Expr]:
+def digits(n: Expr, shape: Sequence[int]) -> list[Expr]:
     """Indices of the element with this row-major number, the inverse of `number`."""
     index: list[Expr] = []
     for axis, size in enumerate(shape):

@@ -1,7 +1,10 @@
-"""Twin of ops/shape.py: index arithmetic only.
+"""Twin of ops/shape.py, broadcast.py and index.py: index arithmetic, and choices between loads.
 
-Pad, SliceGrad and Concat choose between loads; they are no `moves`, so that a reader that comes
-back often (a convolution) gets them stored instead of testing for borders each time.
+Pad, SliceGrad and Concat choose; they are no `moves`, so that a reader that comes back often (a
+convolution) gets them stored instead of testing for borders each time.
+
+Compiled code cannot raise an error at a wrong index as NumPy does; the index is clamped, so that
+it never reads foreign memory.
 """
 
 from __future__ import annotations
@@ -9,129 +12,97 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
+
 from kiso import ops
-from kiso.compiler.loops import Expr, Fn, Program, binary, const, maximum, minimum, select
-from kiso.compiler.lower.rules import lowers
+from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, select
+from kiso.compiler.lower.rules import Indices, element, lowers, number, over, spread, where
 from kiso.ops.op import Shape
 
-__all__ = ["concat", "flip", "pad", "regrouped", "reshape", "slice_", "slice_grad", "transpose",
-           "when"]
+__all__ = ["regrouped"]
 
 
-def _blocks(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
-    """Axes (longer than 1) of both shapes in the smallest groups of equal size, in order."""
-    a, b = ([k for k, n in enumerate(shape) if n != 1] for shape in (old, new))
-    blocks: list[tuple[list[int], list[int]]] = []
-    while a:
-        left, right = [a.pop(0)], [b.pop(0)]
-        while (sizes := (prod(old[k] for k in left), prod(new[k] for k in right)))[0] != sizes[1]:
-            if sizes[0] < sizes[1]:
-                left.append(a.pop(0))
-            else:
-                right.append(b.pop(0))
-        blocks.append((left, right))
-    return blocks
+def regrouped(old: Shape, new: Shape, i: Indices) -> list[Expr]:
+    """Indices into `old` of the element that stands at i in `new`, both row-major.
 
-
-def regrouped(old: Shape, new: Shape, i: Sequence[Expr]) -> list[Expr]:
-    """Indices into `old` of the element that stands at i in `new`, both row-major."""
+    Axes are taken in the smallest groups that hold equally many elements in both shapes, so that
+    those that stay need no division.
+    """
+    left, right = ([(k, prod(shape[:k + 1])) for k, n in enumerate(shape) if n != 1]
+                   for shape in (old, new))
     own: list[Expr] = [const(0)] * len(old)
-    for left, right in _blocks(old, new):
-        place = i[right[0]]
-        for k in right[1:]:
-            place = place * new[k] + i[k]
-        for k in reversed(left[1:]):
-            own[k] = place % old[k]
-            place = place // old[k]
-        own[left[0]] = place
+    start = 1
+    for end in sorted({p for _, p in left} & {p for _, p in right}):
+        inner, outer = ([k for k, p in side if start < p <= end] for side in (left, right))
+        place = number([i[k] for k in outer], tuple(new[k] for k in outer))
+        for k in reversed(inner[1:]):
+            own[k], place = place % old[k], place // old[k]
+        own[inner[0]], start = place, end
     return own
 
 
-def when(conditions: Sequence[Expr], a: Expr, b: Expr) -> Expr:
-    """a where all conditions hold, else b."""
-    if not conditions:
-        return a
-    both, *rest = conditions
-    for condition in rest:
-        both = binary("and", both, condition)
-    return select(both, a, b)
-
-
-@lowers(ops.Reshape)
-def reshape(p: Program, op: ops.Reshape, x: Fn) -> Fn:
-    """Row-major place in groups of axes: those that stay need no division."""
-    if prod(op.to) == 0:
-        return Fn(op.to, x.dtype, lambda *i: const(0, x.dtype), moves=True)
-    return Fn(op.to, x.dtype, lambda *i: x.at(*regrouped(x.shape, op.to, i)), moves=True)
-
-
-@lowers(ops.Transpose)
-def transpose(p: Program, op: ops.Transpose, x: Fn) -> Fn:
-    """y[i_axes[0], i_axes[1], ...] = x[i_0, i_1, ...]."""
-    return Fn(op.shape(x.shape), x.dtype,
-              lambda *i: x.at(*(i[op.axes.index(k)] for k in range(len(i)))), moves=True)
-
-
-@lowers(ops.Slice)
-def slice_(p: Program, op: ops.Slice, x: Fn) -> Fn:
-    """y[i, ..] = x[start + step i, ..]."""
-    return Fn(op.shape(x.shape), x.dtype, lambda *i: x.at(
-        *(k * step + start for k, (start, _, step) in zip(i, op.spans, strict=True))), moves=True)
-
-
-@lowers(ops.SliceGrad)
-def slice_grad(p: Program, op: ops.SliceGrad, gy: Fn) -> Fn:
-    """gx[j, ..] = gy[(j - start) / step, ..] where that is a place of gy, else 0."""
-    zero = const(0, gy.dtype)
-    if prod(gy.shape) == 0:
-        return Fn(op.to, gy.dtype, lambda *j: zero, moves=True)
-
-    def at(*j: Expr) -> Expr:
-        own: list[Expr] = []
-        conditions: list[Expr] = []
-        for k, size, n, (start, _, step) in zip(j, op.to, gy.shape, op.spans, strict=True):
-            place = (k - start) // step
-            if step > 1:
-                conditions.append(((k - start) % step).eq(0))
-            place = _border(place, n, start > 0, (size - 1 - start) // step >= n,
-                            conditions)
-            own.append(place)
-        return when(conditions, gy.at(*own), zero)
-    return Fn(op.to, gy.dtype, at)
-
-
-def _border(place: Expr, n: int, below: bool, above: bool, conditions: list[Expr]) -> Expr:
-    """The place limited to 0 ... n - 1; notes what holds inside. `below`, `above`: may be out."""
-    inside = place
+def _border(place: Expr, n: int, below: bool, above: bool) -> tuple[Expr, list[Expr]]:
+    """The place limited to 0 ... n - 1, and tests for being there. `below`, `above`: may be out."""
+    inside, tests = place, list[Expr]()
     if below:
-        conditions.append(place >= 0)
-        inside = maximum(inside, 0)
+        inside, tests = maximum(inside, 0), [place >= 0]
     if above:
-        conditions.append(place < n)
-        inside = minimum(inside, n - 1)
-    return inside
+        inside, tests = minimum(inside, n - 1), [*tests, place < n]
+    return inside, tests
 
 
-@lowers(ops.Flip)
-def flip(p: Program, op: ops.Flip, x: Fn) -> Fn:
+@element(ops.BroadcastTo, moves=True)
+def broadcast_to(op: ops.BroadcastTo, x: Fn, *i: Expr) -> Expr:
+    """y[.., i, j] = x[0, j] where x has an axis of length 1."""
+    return spread(x, op.to, i)
+
+
+@element(ops.Reshape, moves=True)
+def reshape(op: ops.Reshape, x: Fn, *i: Expr) -> Expr:
+    """The element of the same row-major number."""
+    return x.at(*regrouped(x.shape, op.to, i)) if prod(op.to) else const(0, x.dtype)
+
+
+@element(ops.Transpose, moves=True)
+def transpose(op: ops.Transpose, x: Fn, *i: Expr) -> Expr:
+    """y[i_axes[0], i_axes[1], ...] = x[i_0, i_1, ...]."""
+    return x.at(*(i[op.axes.index(k)] for k in range(len(i))))
+
+
+@element(ops.Slice, moves=True)
+def slice_(op: ops.Slice, x: Fn, *i: Expr) -> Expr:
+    """y[i, ..] = x[start + step i, ..]."""
+    return x.at(*(k * step + start for k, (start, _, step) in zip(i, op.spans, strict=True)))
+
+
+@element(ops.Flip, moves=True)
+def flip(op: ops.Flip, x: Fn, *i: Expr) -> Expr:
     """y[i] = x[n - 1 - i] on the named axes."""
-    return Fn(x.shape, x.dtype, lambda *i: x.at(
-        *(x.shape[a] - 1 - k if a in op.axes else k for a, k in enumerate(i))), moves=True)
+    return x.at(*(x.shape[a] - 1 - k if a in op.axes else k for a, k in enumerate(i)))
 
 
-@lowers(ops.Pad)
-def pad(p: Program, op: ops.Pad, x: Fn) -> Fn:
+def _inlay(x: Fn, shape: Shape, spans: Sequence[tuple[int, int]], i: Indices, rest: float) -> Expr:
+    """x[(i - start) / step, ..] where that is a place of x, else `rest`; spans: (start, step)."""
+    if 0 in x.shape:
+        return const(rest, x.dtype)
+    own, tests = list[Expr](), list[Expr]()
+    for k, size, n, (start, step) in zip(i, shape, x.shape, spans, strict=True):
+        place, more = _border((k - start) // step, n, start > 0, (size - 1 - start) // step >= n)
+        own.append(place)
+        tests += [*([((k - start) % step).eq(0)] if step > 1 else []), *more]
+    return where(tests, x.at(*own), rest)
+
+
+@element(ops.Pad)
+def pad(op: ops.Pad, x: Fn, *i: Expr) -> Expr:
     """y[i] = x[i - before] inside, the value in the border."""
-    shape, value = op.shape(x.shape), const(op.value, x.dtype)
-    if prod(x.shape) == 0:
-        return Fn(shape, x.dtype, lambda *i: value, moves=True)
+    return _inlay(x, op.shape(x.shape), [(before, 1) for before, _ in op.widths], i, op.value)
 
-    def at(*i: Expr) -> Expr:
-        conditions: list[Expr] = []
-        own = [_border(k - before, n, before > 0, after > 0, conditions)
-               for k, n, (before, after) in zip(i, x.shape, op.widths, strict=True)]
-        return when(conditions, x.at(*own), value)
-    return Fn(shape, x.dtype, at)
+
+@element(ops.SliceGrad)
+def slice_grad(op: ops.SliceGrad, gy: Fn, *i: Expr) -> Expr:
+    """gx[i, ..] = gy[(i - start) / step, ..] where that is a place of gy, else 0."""
+    return _inlay(gy, op.to, [(start, step) for start, _, step in op.spans], i, 0)
 
 
 @lowers(ops.Concat)
@@ -145,8 +116,52 @@ def concat(p: Program, op: ops.Concat, *xs: Fn) -> Fn:
         value = const(0, dtype)
         for x, end in zip(reversed(full), reversed(ends), strict=True):
             n = x.shape[axis]
-            own = _border(i[axis] - (end - n), n, end > n, end < ends[-1], [])
+            own, _ = _border(i[axis] - (end - n), n, end > n, end < ends[-1])
             part = x.at(*i[:axis], own, *i[axis + 1:]).cast(dtype)
             value = part if end == ends[-1] else select(i[axis] < end, part, value)
         return value
     return Fn(op.shape(*(x.shape for x in xs)), dtype, at, moves=len(full) == 1)
+
+
+def _row(index: Fn, i: Indices, size: int) -> Expr:
+    """index[i] as an int64; negative numbers count from the end."""
+    k = index.at(*i).cast(np.int64)
+    return k if index.dtype.kind == "u" else select(k < 0, k + size, k)
+
+
+def _clamped(k: Expr, size: int) -> Expr:
+    return minimum(maximum(k, 0), size - 1)
+
+
+@element(ops.Take, reads="often", moves=True)
+def take(op: ops.Take, x: Fn, index: Fn, *i: Expr) -> Expr:
+    """y[.., r.., j..] = x[.., index[r..], j..]."""
+    size, end = x.shape[op.axis], op.axis + len(index.shape)
+    k = _row(index, i[op.axis:end], size)
+    return x.at(*i[:op.axis], _clamped(k, size), *i[end:])
+
+
+@element(ops.TakeGrad, reads="often")
+def take_grad(op: ops.TakeGrad, gy: Fn, index: Fn, *i: Expr) -> Expr:
+    """gx[.., k, j..] = sum over r of gy[.., r.., j..] where index[r..] = k."""
+    before, k, after = i[:op.axis], i[op.axis], i[op.axis + 1:]
+    return over("sum", index.shape, lambda *r: select(
+        _row(index, r, op.size).eq(k), gy.at(*before, *r, *after), 0))
+
+
+@element(ops.TakeAlong, moves=True)
+def take_along(op: ops.TakeAlong, x: Fn, index: Fn, n: Expr, *j: Expr) -> Expr:
+    """y[n, j..] = x[n, index[n, j..], j..]."""
+    return x.at(n, _clamped(index.at(n, *j).cast(np.int64), x.shape[1]), *j)
+
+
+@element(ops.TakeAlongGrad, reads="often")
+def take_along_grad(op: ops.TakeAlongGrad, gy: Fn, index: Fn, n: Expr, k: Expr, *j: Expr) -> Expr:
+    """gx[n, k, j..] = gy[n, j..] where index[n, j..] = k, else 0."""
+    return select(index.at(n, *j).cast(np.int64).eq(k), gy.at(n, *j), 0)
+
+
+@element(ops.OneHot, reads="often", moves=True)
+def one_hot(op: ops.OneHot, index: Fn, *i: Expr) -> Expr:
+    """y[.., k] = 1 where index[..] = k, else 0: cheaper to compare again than to store."""
+    return index.at(*i[:-1]).cast(np.int64).eq(i[-1]).cast(op.to)
