@@ -22,7 +22,7 @@ from benchmarks.ours import Kiso
 from benchmarks.peers import brief, missing, time_limit
 from benchmarks.race import Contender, WrongResult, compare, race
 from kiso import nn
-from kiso.runtime.peak import fma_peak
+from kiso.report.peak import fma_peak
 
 __all__ = ["KEYS", "main", "measure", "parser"]
 

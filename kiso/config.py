@@ -1,4 +1,4 @@
-"""Every environment variable that Kiso reads, typed, in one place.
+"""Every environment variable that Kiso reads, typed, in one place; what the system lets us use.
 
 | variable           | meaning                                             | default            |
 |--------------------|-----------------------------------------------------|--------------------|
@@ -25,6 +25,7 @@ from kiso.errors import ConfigError
 __all__ = [
     "LANGUAGES",
     "available_cores",
+    "available_memory",
     "cache_dir",
     "cache_limit",
     "control_groups",
@@ -122,6 +123,34 @@ def available_cores(root: Path = Path("/")) -> int:
         if len(quota) == 2 and quota[0].isdecimal():  # else "max" or -1: no limit
             cores = min(cores, max(1, -(-int(quota[0]) // int(quota[1]))))
     return cores
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process can still take; None where the system does not say (not Linux).
+
+    The least of what the machine has free or can free, what its control groups have left
+    (containers), and what is left of its address space (`ulimit -v`).
+    """
+    machine = words(root / "proc/meminfo")
+    if sys.platform != "linux" or "MemAvailable:" not in machine:
+        return None
+    import resource
+
+    page = resource.getpagesize()
+    left = [int(machine[machine.index("MemAvailable:") + 1]) * 1024]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        left.append(limit - int(words(root / "proc/self/statm")[0]) * page)
+    for folder in control_groups("memory", root):
+        most = words(folder / "memory.max", folder / "memory.limit_in_bytes")
+        used = words(folder / "memory.current", folder / "memory.usage_in_bytes")
+        if used and most and most[0].isdecimal():  # else "max": no limit
+            stat = words(folder / "memory.stat")
+            # Files that nobody reads now are counted as used, but make room when it is needed.
+            name = "total_inactive_file" if "total_inactive_file" in stat else "inactive_file"
+            idle = stat[stat.index(name) + 1] if name in stat else 0
+            left.append(int(most[0]) - int(used[0]) + int(idle))
+    return max(0, min(left))
 
 
 def num_threads() -> int:

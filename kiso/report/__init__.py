@@ -5,7 +5,8 @@ commands call it. Read page.py first (from folder to page), then run.py (what is
 classification.py, regression.py and overview.py (what is said about it), figures.py and svg.py
 (pictures). The words and the looks are in templates/.
 
-profile.py, origin.py and clock.py are another report: what a training step costs, kernel by kernel.
+profile.py, origin.py, clock.py and peak.py are another report: what a training step costs, kernel
+by kernel.
 """
 
 from kiso.report.page import build

@@ -6,7 +6,7 @@
 Operations are those of products and convolutions, a multiply-add counted as two; of them useful are
 those that do not multiply the padding's zeros, which a kernel may leave out: rates and shares count
 these alone. Bytes are those of the arrays that a kernel reads or writes, each once. What the
-machine can do at best is measured too (runtime/peak.py).
+machine can do at best is measured too (report/peak.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from kiso.compiler.loops import Contract, Kernel
 from kiso.nn.summary import multiply_adds
 from kiso.report.clock import measure, pinned
 from kiso.report.origin import Origin, TracedStep, traced_step
+from kiso.report.peak import bandwidth, fma_peak
 from kiso.runtime import Executable, compile_graph
-from kiso.runtime.peak import bandwidth, fma_peak
 
 __all__ = ["Cost", "KernelCost", "Profile", "profile"]
 

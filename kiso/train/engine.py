@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from kiso import config
 from kiso.compiler import Graph, flatten_tree, optimise, trace, unflatten_tree
 from kiso.data import Dataset
 from kiso.ops.op import Array
+from kiso.train.limits import check_memory
 from kiso.train.shield import Shield
 from kiso.train.step import Batch, State, Step
 
@@ -212,8 +214,6 @@ class Compiled(Engine):
         key = ("train", shapes(*args))
         if key in self.codes:
             return self.codes[key]
-        from kiso.runtime.limits import available_memory, check_memory
-
         state = self.stand_ins()
         leaves = flatten_tree(state)[0]
 
@@ -226,7 +226,7 @@ class Compiled(Engine):
         code = self.compile(f, (state, *args), {k: k for k in range(n)}, watched=(n, n + 2))
         fixed = sum(leaf.nbytes for leaf in leaves) + code.threads * code.scratch_bytes
         check_memory(len(one["rows"]), fixed + code.arena_bytes, code.arena_bytes, fixed,
-                     available_memory())
+                     config.available_memory())
         self.codes[key] = code
         return code
 

@@ -255,7 +255,7 @@ def test_a_reader_that_leaves_is_no_error(words: list[str]) -> None:
 def test_a_batch_that_does_not_fit_in_memory(kiso: Kiso, tmp_path: Path, language: str, what: str,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused before anything is written, with a number that does fit."""
-    monkeypatch.setattr("kiso.runtime.limits.available_memory", lambda: 1_500_000)
+    monkeypatch.setattr("kiso.config.available_memory", lambda: 1_500_000)
     words = ("train", "--model", "linear128 relu linear10", "--lang", language, "--epochs", "1",
              "--out", "r", "--batch-size")
     done = kiso(*words, "1200")

@@ -199,7 +199,7 @@ def test_callbacks_that_do_not_mind_get_several_steps_at_once() -> None:
 
 def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kiso.runtime.limits.available_memory", lambda: 600_000)
+    monkeypatch.setattr("kiso.config.available_memory", lambda: 600_000)
     with pytest.raises(ConfigError, match=r"batch 200 needs .* Use --batch-size \d+ or less"):
         run(tmp_path / "r")
     assert not (tmp_path / "r").exists()

@@ -84,7 +84,7 @@ def test_after_an_error_the_model_has_the_values_of_that_moment(engine: str) -> 
 def test_a_run_that_does_not_begin_leaves_the_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = fresh()
     start = model.state_dict()
-    monkeypatch.setattr("kiso.runtime.limits.available_memory", lambda: 1000)
+    monkeypatch.setattr("kiso.config.available_memory", lambda: 1000)
     with pytest.raises(ConfigError, match="batch"):
         fit(model)
     assert same(model.state_dict(), start) and own(model)

@@ -28,8 +28,8 @@ def regrouped(old: Shape, new: Shape, i: Indices) -> list[Expr]:
     Axes are taken in the smallest groups that hold equally many elements in both shapes, so that
     those that stay need no division.
     """
-    left, right = ([(k, prod(shape[:k + 1])) for k, n in enumerate(shape) if n != 1]
-                   for shape in (old, new))
+    left, right = ([(k, prod(n or 2 for n in shape[:k + 1])) for k, n in enumerate(shape) if n != 1]
+                   for shape in (old, new))  # "or 2": an empty axis is an axis too
     own: list[Expr] = [const(0)] * len(old)
     start = 1
     for end in sorted({p for _, p in left} & {p for _, p in right}):

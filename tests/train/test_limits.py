@@ -14,7 +14,7 @@ from kiso import config, ops
 from kiso.compiler import trace
 from kiso.errors import ConfigError
 from kiso.runtime import compile_graph
-from kiso.runtime.limits import available_memory, check_memory
+from kiso.train.limits import check_memory
 
 GIB = 2**30
 
@@ -109,17 +109,17 @@ MACHINE = {"proc/meminfo": "MemTotal: 33554432 kB\nMemAvailable: 16777216 kB\n",
       f"{V2}/memory.current": f"{2 * GIB}\n"}, 0),
 ])
 def test_memory(tmp_path: Path, files: dict[str, str], gib: int) -> None:
-    assert available_memory(system(tmp_path, MACHINE | files)) == gib * GIB
+    assert config.available_memory(system(tmp_path, MACHINE | files)) == gib * GIB
 
 
 def test_memory_of_the_address_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (2 * GIB, resource.RLIM_INFINITY))
     left = 2 * GIB - 100 * resource.getpagesize()
-    assert available_memory(system(tmp_path, MACHINE)) == left
+    assert config.available_memory(system(tmp_path, MACHINE)) == left
 
 
 def test_memory_of_this_machine() -> None:
-    found = available_memory()
+    found = config.available_memory()
     assert found is None or 2**20 < found < 2**50
 
 

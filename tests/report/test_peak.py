@@ -1,4 +1,4 @@
-"""kiso.runtime.peak: plausible figures."""
+"""kiso.report.peak: plausible figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from kiso.runtime import peak
+from kiso.report import peak
 
 
 def test_the_fma_peak_is_above_what_a_product_reaches() -> None:
