@@ -28,40 +28,35 @@ class Target:
     native: bool = True  # code for it runs here
 
 
-def _host() -> Target:
-    triple = llvm.get_process_triple()
-    if triple.startswith(("aarch64", "arm64")):
-        return Target("neon", triple, llvm.get_host_cpu_name(),
-                      llvm.get_host_cpu_features().flatten(), 16, 32)
-    features = llvm.get_host_cpu_features()
-    has = {name for name, there in features.items() if there}
-    text = features.flatten() + ",-prefer-256-bit"
-    if {"avx512f", "avx512vl", "avx512dq", "avx512bw"} <= has:
-        return Target("avx512", triple, llvm.get_host_cpu_name(), text, 64, 32)
-    if {"avx2", "fma"} <= has:
-        return Target("avx2", triple, llvm.get_host_cpu_name(), text, 32, 16)
-    return Target("sse2", triple, llvm.get_host_cpu_name(), text, 16, 16)
-
-
-def _named(name: str, host: Target) -> Target:
-    if name == "neon":
-        triple = host.triple if host.name == "neon" else "aarch64-unknown-linux-gnu"
-        return Target("neon", triple, "generic", "+neon", 16, 32, host.name == "neon")
-    if host.name == "neon":
-        raise ConfigError(f"KISO_TARGET is {name!r}, but this is an ARM processor; expected neon.")
-    ranks = ("sse2", "avx2", "avx512")
-    if ranks.index(name) > ranks.index(host.name):
-        raise ConfigError(f"KISO_TARGET is {name!r}, but this processor has {host.name} only.")
-    cpu = {"sse2": "x86-64", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}[name]
-    vector = {"sse2": 16, "avx2": 32, "avx512": 64}[name]
-    return Target(name, host.triple, cpu, "-prefer-256-bit", vector, 32 if vector == 64 else 16)
+# Kinds of x86, the best first: generic name, bytes of a vector, registers, features needed.
+X86 = {"avx512": ("x86-64-v4", 64, 32, {"avx512f", "avx512vl", "avx512dq", "avx512bw"}),
+       "avx2": ("x86-64-v3", 32, 16, {"avx2", "fma"}),
+       "sse2": ("x86-64", 16, 16, set[str]())}
 
 
 def target() -> Target:
     """The target of this process now."""
-    name = config.target()
-    host = _host()
-    return host if name == "host" else _named(name, host)
+    name, triple = config.target(), llvm.get_process_triple()
+    arm = triple.startswith(("aarch64", "arm64"))
+    if name == "neon" or (arm and name == "host"):
+        if name == "host":
+            return Target("neon", triple, llvm.get_host_cpu_name(),
+                          llvm.get_host_cpu_features().flatten(), 16, 32)
+        return Target("neon", triple if arm else "aarch64-unknown-linux-gnu", "generic", "+neon",
+                      16, 32, arm)
+    if arm:
+        raise ConfigError(f"KISO_TARGET is {name!r}, but this is an ARM processor; expected neon.")
+    features = llvm.get_host_cpu_features()
+    has = {feature for feature, there in features.items() if there}
+    runs = [kind for kind, (*_, needs) in X86.items() if needs <= has]
+    if name == "host":
+        _, width, registers, _ = X86[runs[0]]
+        return Target(runs[0], triple, llvm.get_host_cpu_name(),
+                      features.flatten() + ",-prefer-256-bit", width, registers)
+    if name not in runs:
+        raise ConfigError(f"KISO_TARGET is {name!r}, but this processor has {runs[0]} only.")
+    cpu, width, registers, _ = X86[name]
+    return Target(name, triple, cpu, "-prefer-256-bit", width, registers)
 
 
 # Bits of the processor's mode that make subnormal numbers zero, as results and as operands.

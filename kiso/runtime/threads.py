@@ -1,12 +1,14 @@
 """The threads that help a call, and how work is handed to them.
 
-A call takes a team: threads that wait in native code, each at a mailbox of its own. They look into
-it again and again for about a millisecond, so that calls that follow one another cost no
-system call; after that they sleep. The caller posts a job to all of them, does its own share, and
-waits until they are idle: all of that in one native function, which Ctrl-C cannot tear apart.
+A call takes a team: threads that wait in native code. They look at the team's board again and
+again for about a millisecond, so that calls that follow one another cost no system call; after
+that they sleep. The caller posts jobs, does the first itself, and waits until all are done: all of
+that in one native function, which Ctrl-C cannot tear apart.
 
-    mailbox = state, job           state: IDLE, TAKEN (by a caller), POSTED, ASLEEP
-    job     = function and its arguments (see work.py)
+    STATE   TURN for each time that jobs were posted, and 1 for each helper that looks. One number,
+            so that a helper cannot leave, nor a caller post, on what has changed meanwhile
+    JOBS    where the jobs are: a function and its arguments for each thread (see work.py)
+    DONE    how many helpers are done
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,16 +32,20 @@ from kiso.runtime.work import PARAMETERS, YIELD
 
 __all__ = ["JOB_WORDS", "launch"]
 
-IDLE, TAKEN, POSTED, ASLEEP = range(4)
-MAILBOX = 16  # words: two cache lines
+STATE, JOBS, DONE, BOARD = 0, 8, 16, 24  # words, a cache line apart
+TURN = 1 << 32
 JOB_WORDS = 8  # a function and its arguments, see work.py
 SPINS, YIELDS = 2000, 1500
-NAP = 2e-5  # seconds; while a thread wakes up
+NAP = 2e-5  # seconds; while threads wake up
 
 TEXT = f"""
 %Job = type {{ ptr, ptr, ptr, ptr, ptr, i64, i64, i64 }}
+declare i32 @{YIELD}()
 
-define internal void @perform(ptr %job) nounwind {{
+define internal void @perform(ptr %board, i64 %number) nounwind {{
+  %place = getelementptr i64, ptr %board, i64 {JOBS}
+  %jobs = load ptr, ptr %place
+  %job = getelementptr %Job, ptr %jobs, i64 %number
   %j = load %Job, ptr %job
   %f = extractvalue %Job %j, 0
   %table = extractvalue %Job %j, 1
@@ -52,19 +59,23 @@ define internal void @perform(ptr %job) nounwind {{
   ret void
 }}
 
-define void @serve(ptr %mailbox) nounwind {{
+define void @serve(ptr %board, i64 %number) nounwind {{
 enter:
-  %where = getelementptr i64, ptr %mailbox, i64 1
+  %done = getelementptr i64, ptr %board, i64 {DONE}
+  %first = atomicrmw add ptr %board, i64 1 acq_rel
   br label %look
 look:
-  %turns = phi i64 [0, %enter], [0, %work], [%next, %wait], [%next, %yield], [0, %tired]
-  %state = load atomic i64, ptr %mailbox acquire, align 8
-  %posted = icmp eq i64 %state, {POSTED}
+  %known = phi i64 [%first, %enter], [%known, %wait], [%known, %yield], [%known, %tired],
+                   [%state, %work]
+  %turns = phi i64 [0, %enter], [%next, %wait], [%next, %yield], [0, %tired], [0, %work]
+  %state = load atomic i64, ptr %board acquire, align 8
+  %change = xor i64 %state, %known
+  %posted = icmp uge i64 %change, {TURN}
   br i1 %posted, label %work, label %wait
 work:
-  %job = load ptr, ptr %where
-  call void @perform(ptr %job)
-  store atomic i64 {IDLE}, ptr %mailbox release, align 8
+  call void @perform(ptr %board, i64 %number)
+  %looks = atomicrmw add ptr %board, i64 1 acq_rel
+  %all = atomicrmw add ptr %done, i64 1 acq_rel
   br label %look
 wait:
   %next = add i64 %turns, 1
@@ -75,141 +86,91 @@ yield:
   %long = icmp sgt i64 %next, {SPINS + YIELDS}
   br i1 %long, label %tired, label %look
 tired:
-  %pair = cmpxchg ptr %mailbox, i64 {IDLE}, i64 {ASLEEP} acq_rel monotonic
+  %less = sub i64 %state, 1
+  %pair = cmpxchg ptr %board, i64 %state, i64 %less acq_rel monotonic
   %asleep = extractvalue {{i64, i1}} %pair, 1
   br i1 %asleep, label %leave, label %look
 leave:
   ret void
 }}
 
-define i64 @launch(ptr %mailboxes, ptr %jobs, i64 %helpers) nounwind {{
-enter:
-  br label %take
-take:
-  %i = phi i64 [0, %enter], [%after, %took]
-  %all = icmp sge i64 %i, %helpers
-  br i1 %all, label %post, label %try
-try:
-  %at = mul i64 %i, {MAILBOX}
-  %box = getelementptr i64, ptr %mailboxes, i64 %at
-  %pair = cmpxchg ptr %box, i64 {IDLE}, i64 {TAKEN} acq_rel monotonic
-  %ours = extractvalue {{i64, i1}} %pair, 1
-  br i1 %ours, label %took, label %undo
-took:
-  %after = add i64 %i, 1
-  br label %take
-undo:
-  %k = phi i64 [%i, %try], [%before, %free]
-  %none = icmp eq i64 %k, 0
-  br i1 %none, label %asleep, label %free
-free:
-  %before = sub i64 %k, 1
-  %back = mul i64 %before, {MAILBOX}
-  %freed = getelementptr i64, ptr %mailboxes, i64 %back
-  store atomic i64 {IDLE}, ptr %freed release, align 8
-  br label %undo
-asleep:
-  ret i64 0
+define i64 @launch(ptr %board, i64 %helpers) nounwind {{
+  %done = getelementptr i64, ptr %board, i64 {DONE}
+  %state = load atomic i64, ptr %board acquire, align 8
+  %looking = and i64 %state, {TURN - 1}
+  %all = icmp eq i64 %looking, %helpers
+  br i1 %all, label %post, label %asleep
 post:
-  %p = phi i64 [0, %take], [%number, %hand]
-  %handed = icmp sge i64 %p, %helpers
-  br i1 %handed, label %own, label %hand
-hand:
-  %number = add i64 %p, 1
-  %offset = mul i64 %number, {JOB_WORDS}
-  %job = getelementptr i64, ptr %jobs, i64 %offset
-  %to = mul i64 %p, {MAILBOX}
-  %target = getelementptr i64, ptr %mailboxes, i64 %to
-  %slot = getelementptr i64, ptr %target, i64 1
-  store ptr %job, ptr %slot
-  store atomic i64 {POSTED}, ptr %target release, align 8
-  br label %post
+  %busy = sub i64 %state, %helpers
+  %turn = add i64 %busy, {TURN}
+  store i64 0, ptr %done
+  %pair = cmpxchg ptr %board, i64 %state, i64 %turn acq_rel monotonic
+  %posted = extractvalue {{i64, i1}} %pair, 1
+  br i1 %posted, label %own, label %asleep
 own:
-  call void @perform(ptr %jobs)
+  call void @perform(ptr %board, i64 0)
   br label %wait
 wait:
-  %w = phi i64 [0, %own], [%w, %wait_more], [%passed, %idle]
-  %over = icmp sge i64 %w, %helpers
-  br i1 %over, label %done, label %ask
-ask:
-  %there = mul i64 %w, {MAILBOX}
-  %asked = getelementptr i64, ptr %mailboxes, i64 %there
-  %state = load atomic i64, ptr %asked acquire, align 8
-  %finished = icmp eq i64 %state, {IDLE}
-  br i1 %finished, label %idle, label %busy
-idle:
-  %passed = add i64 %w, 1
-  br label %wait
-busy:
-  %behind = icmp eq i64 %state, {ASLEEP}
-  br i1 %behind, label %idle, label %wait_more
+  %ready = load atomic i64, ptr %done acquire, align 8
+  %over = icmp eq i64 %ready, %helpers
+  br i1 %over, label %leave, label %wait_more
 wait_more:
   %ignored = call i32 @{YIELD}()
   br label %wait
-done:
+leave:
   ret i64 1
+asleep:
+  ret i64 0
 }}
-declare i32 @{YIELD}()
 """
 
 
-class Native:
-    """The two functions; one copy for the process, never given back: threads are in it."""
-
-    _only: Native | None = None
-    lock = threading.Lock()
-
-    def __init__(self) -> None:
-        self.code = Library(TEXT, target(), ["serve", "launch"])
-        self.serve = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.code.address["serve"])
-        self.launch = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 2, ctypes.c_int64)(
-            self.code.address["launch"])
-
-    @classmethod
-    def get(cls) -> Native:
-        """The copy."""
-        with cls.lock:
-            cls._only = cls._only or cls()
-            return cls._only
+@cache
+def native() -> tuple[Library, Any, Any]:
+    """The code, and its two functions: one copy for the process, never given back, as threads are
+    in it."""
+    code = Library(TEXT, target(), ["serve", "launch"])
+    return (code, ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address["serve"]),
+            ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(
+                code.address["launch"]))
 
 
 class Team:
     """Threads that wait for work."""
 
     def __init__(self, helpers: int):
-        self.native = Native.get()
-        self.mailboxes: Array = aligned(8 * MAILBOX * helpers).view(np.int64)
-        self.mailboxes[:] = IDLE
-        self.wake = [threading.Semaphore(0) for _ in range(helpers)]
+        self.code, self.serve, self.start = native()
+        self.board = aligned(8 * BOARD).view(np.int64)
+        self.board[:] = 0
+        self.wake = threading.Event()
         self.apart_from = -1  # the caller's processor, which they keep off
-        self.threads = [threading.Thread(target=self._live, args=(k,), name=f"kiso-{k + 1}",
-                                         daemon=True) for k in range(helpers)]
+        self.threads = [threading.Thread(target=self._live, args=(k,), name=f"kiso-{k}",
+                                         daemon=True) for k in range(1, helpers + 1)]
         for thread in self.threads:
             thread.start()
 
-    def _live(self, k: int) -> None:
-        serve = self.native.serve
-        mailbox = self.mailboxes.ctypes.data + 8 * MAILBOX * k
+    def _live(self, number: int) -> None:
         while True:
-            serve(mailbox)
-            self.wake[k].acquire()
-            self.mailboxes[MAILBOX * k] = IDLE
+            self.serve(self.board.ctypes.data, number)
+            self.wake.wait()
 
     def run(self, jobs: Array) -> None:
         """All jobs at the same time, the first one here."""
-        start = self.native.launch
         self._spread()
-        while not start(self.mailboxes.ctypes.data, jobs.ctypes.data, len(self.wake)):
-            for k, wake in enumerate(self.wake):
-                if self.mailboxes[MAILBOX * k] == ASLEEP:
-                    wake.release()
-            time.sleep(NAP)
-
+        self.board[JOBS] = jobs.ctypes.data
+        board, helpers = self.board.ctypes.data, len(self.threads)
+        if not self.start(board, helpers):
+            self.wake.set()
+            try:
+                while not self.start(board, helpers):
+                    time.sleep(NAP)
+            finally:
+                self.wake.clear()
 
     def _spread(self) -> None:
         """Keep the helpers off the caller's processor. Linux may leave two threads that never sleep
         on one processor for a second; the caller's own thread is left alone."""
-        here = _processor()
+        here = _getcpu() if _getcpu else -1
         if here in (self.apart_from, -1):
             return
         others = os.sched_getaffinity(0) - {here}
@@ -220,24 +181,10 @@ class Team:
         self.apart_from = here
 
 
-def _processor() -> int:
-    """The number of the processor that this runs on; -1 where it cannot be told."""
-    return _getcpu() if _getcpu is not None else -1
-
-
 _getcpu: Any = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 _teams: dict[int, list[Team]] = {}  # those that are free, by size
-
-
-def _forked() -> None:
-    """A forked process has the teams, but not their threads."""
-    _teams.clear()
-    Native.lock.release()
-
-
 if hasattr(os, "register_at_fork"):  # a forked process has the teams, but not their threads
-    os.register_at_fork(before=Native.lock.acquire, after_in_child=_forked,
-                        after_in_parent=Native.lock.release)
+    os.register_at_fork(after_in_child=_teams.clear)
 
 
 def launch(jobs: Array) -> None:

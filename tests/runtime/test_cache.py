@@ -18,7 +18,7 @@ from kiso import ops
 from kiso.compiler import trace
 from kiso.errors import ConfigError
 from kiso.runtime import cache, compile_graph, jit
-from kiso.runtime.threads import Native
+from kiso.runtime.threads import native
 from tests.architecture.source import ROOT
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -26,7 +26,7 @@ X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    Native.get()  # the code of the threads, once for the process
+    native()  # the code of the threads, once for the process
     monkeypatch.setenv("KISO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "kernels"
 
