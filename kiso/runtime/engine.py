@@ -39,7 +39,6 @@ from kiso.runtime.work import LAST, STOP, SYNC_WORDS, work_text
 __all__ = ["Executable", "Results", "compile_graph"]
 
 LARGE = 1_000_000  # characters of IR, after which memory is given back
-_Part = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,10 @@ class Executable:
             shape = x.shape[1:] if k in moving else x.shape
             given.append(np.ascontiguousarray(self._expected(k, shape, x, placed=True)))
         results = [np.empty((steps, *b.shape), b.dtype) for b in self.plan.results]
-        space = self._workspace()
+        try:
+            space = self._free.pop()
+        except IndexError:
+            space = Workspace(self)
         slots = self.module.slots
         moves: list[int] = []
         for k, (b, array) in enumerate(zip((*self.plan.inputs, *self.plan.results),
@@ -151,20 +153,9 @@ class Executable:
         """Give up the memory that calls leave for the next one."""
         self._free.clear()
 
-    def part(self, k: int) -> Any:
-        """Kernel number k alone: a function (address of a table of pointers, begin, end)."""
-        return _Part(self.lib.address[self.module.kernels[k].name])
-
     def __call__(self, *arrays: Array) -> list[Array]:
         """Run all kernels once; the results are new arrays."""
         return [y[0] for y in self.run(arrays).outputs]
-
-    def _workspace(self) -> Workspace:
-        """Memory for one call: one that is free, or a new one."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return Workspace(self)
 
 
 class Workspace:

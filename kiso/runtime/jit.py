@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import astuple
+from functools import cache
 from typing import Any
 
 import llvmlite.binding
@@ -14,14 +16,16 @@ from llvmlite.binding.newpassmanagers import NewPassManager
 from kiso.compiler.contract import Driver
 from kiso.compiler.contract.steps import Source
 from kiso.errors import ConfigError
-from kiso.runtime import cache
+from kiso.runtime.cache import fetch, key
 from kiso.runtime.target import Target
 
-__all__ = ["Library", "Objects", "assembly", "compile_object", "merged", "optimised"]
+__all__ = ["Library", "Objects", "assembly", "compile_object", "merged"]
 
 llvm: Any = llvmlite.binding
 _lock = threading.Lock()  # LLVM's options are the process's, not a thread's
-_started: list[bool] = []
+if hasattr(os, "register_at_fork"):  # a forked process finds it free
+    os.register_at_fork(before=_lock.acquire, after_in_child=_lock.release,
+                        after_in_parent=_lock.release)
 
 # Unrolling doubles the time to compile, for little: the vectoriser interleaves the loops that
 # matter, and the code generator writes out short ones itself.
@@ -30,20 +34,19 @@ PASSES = {"loop_vectorization": True, "slp_vectorization": True, "loop_interleav
 MACHINE: dict[str, Any] = {"opt": 3, "reloc": "pic", "codemodel": "default"}
 
 
+@cache
 def _start() -> None:
-    if not _started:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-        _started.append(True)
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
 
 
 def _machine(target: Target) -> Any:
+    _start()
     kind = llvm.Target.from_triple(target.triple)
     return kind.create_target_machine(cpu=target.cpu, features=target.features, **MACHINE)
 
 
 def _optimise(text: str, target: Target, passes: bool = True) -> tuple[Any, Any]:
-    _start()
     machine = _machine(target)
     module = llvm.parse_assembly(text, llvm.create_context())  # types, constants go with it
     module.triple = target.triple
@@ -63,12 +66,6 @@ def _optimise(text: str, target: Target, passes: bool = True) -> tuple[Any, Any]
     return module, machine
 
 
-def optimised(text: str, target: Target) -> str:
-    """The IR after LLVM's passes, to read."""
-    with _lock:
-        return str(_optimise(text, target)[0])
-
-
 def assembly(text: str, target: Target, passes: bool = True) -> str:
     """The machine code as assembler text, to read."""
     with _lock:
@@ -85,7 +82,7 @@ def compile_object(text: str, target: Target, passes: bool = True) -> bytes:
 
 
 def _key(text: str, target: Target) -> str:
-    return cache.key(text, repr(target), llvmlite.__version__, str(llvm.llvm_version_info),
+    return key(text, repr(target), llvmlite.__version__, str(llvm.llvm_version_info),
                      repr((PASSES, MACHINE)))
 
 
@@ -100,8 +97,8 @@ class Objects:
         self.from_cache = True
         self.compiled = 0  # characters of IR
 
-    def load(self, key: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
-        """Drivers and size of the source of this key."""
+    def load(self, name: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
+        """Drivers and size of the source of this name."""
         def build() -> bytes:
             self.from_cache = False
             source = write()
@@ -110,7 +107,7 @@ class Objects:
             head = json.dumps([source.size, [astuple(d) for d in source.drivers]]).encode()
             return len(head).to_bytes(4, "little") + head + image
 
-        raw = cache.fetch(_key(key, self.target), build)
+        raw = fetch(_key(name, self.target), build)
         end = 4 + int.from_bytes(raw[:4], "little")
         size, drivers = json.loads(raw[4:end])
         self.images.append(raw[end:])
@@ -138,9 +135,8 @@ class Library:
             self.parts.compiled += len(text)
             return compile_object(text, target)
 
-        code = cache.fetch(_key(text, target), build)
+        code = fetch(_key(text, target), build)
         with _lock:
-            _start()
             # JITLink lays code and its constants side by side. The older linker asks the system
             # for each of them; beside large libraries (PyTorch) they came to lie more than 2 GiB
             # apart, and the process was aborted.

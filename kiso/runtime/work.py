@@ -95,35 +95,25 @@ def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[in
     barrier = "  call void @barrier(ptr %counter, ptr %passed, i64 %threads)"
     block = 0
     alone = False  # inside a block of the first thread only
-
-    def leave() -> None:
-        nonlocal alone
-        if alone:
-            body.extend([f"  br label %all{block}", f"all{block}:"])
-        alone = False
-
     for i, (code, slot) in enumerate(zip(codes, slots, strict=True)):
-        if i and slot.phase != slots[i - 1].phase:
-            leave()
-            body.append(barrier)
-        if i == guard and watched:
-            leave()
-            body += _watch(watched)
-        if not code.items:
-            continue
-        if not slot.shared:
+        begins, guards = i and slot.phase != slots[i - 1].phase, i == guard and watched
+        if alone and (begins or guards or (code.items and slot.shared)):
+            body += [f"  br label %all{block}", f"all{block}:"]
+            alone = False
+        body += [*([barrier] if begins else []), *(_watch(watched) if guards else [])]
+        if code.items and slot.shared:
+            body += [
+                f"  %a{i} = mul i64 %thread, {code.items}", f"  %b{i} = udiv i64 %a{i}, %threads",
+                f"  %c{i} = mul i64 %after, {code.items}", f"  %e{i} = udiv i64 %c{i}, %threads",
+                f"  call void @{code.name}(ptr %table, i64 %b{i}, i64 %e{i})"]
+        elif code.items:
             if not alone:
                 block += 1
                 body += [f"  br i1 %first, label %one{block}, label %all{block}", f"one{block}:"]
                 alone = True
             body.append(f"  call void @{code.name}(ptr %table, i64 0, i64 {code.items})")
-            continue
-        leave()
-        body += [
-            f"  %a{i} = mul i64 %thread, {code.items}", f"  %b{i} = udiv i64 %a{i}, %threads",
-            f"  %c{i} = mul i64 %after, {code.items}", f"  %e{i} = udiv i64 %c{i}, %threads",
-            f"  call void @{code.name}(ptr %table, i64 %b{i}, i64 %e{i})"]
-    leave()
+    if alone:
+        body += [f"  br label %all{block}", f"all{block}:"]
     return "\n".join([
         f"define void @work({PARAMETERS}) nounwind {{", "enter:",
         f"  %counter = getelementptr i64, ptr %sync, i64 {COUNTER}",
