@@ -29,10 +29,7 @@ def folder() -> Path:
 
 def key(*parts: str) -> str:
     """Content address of what the parts describe."""
-    digest = hashlib.sha256(FORMAT.encode())
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little") + part.encode())
-    return digest.hexdigest()
+    return hashlib.sha256("\0".join((FORMAT, *parts)).encode()).hexdigest()
 
 
 def _read(path: Path) -> bytes | None:

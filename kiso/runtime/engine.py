@@ -30,10 +30,9 @@ from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library, Objects, merged
 from kiso.runtime.memory import aligned, arrange, tidy
-from kiso.runtime.schedule import schedule
 from kiso.runtime.target import Target, flush_text, target
 from kiso.runtime.threads import launch
-from kiso.runtime.work import LAST, STOP, SYNC_WORDS, work_text
+from kiso.runtime.work import LAST, STOP, SYNC_WORDS, schedule, work_text
 
 __all__ = ["Executable", "Results", "compile_graph"]
 

@@ -16,7 +16,7 @@ from kiso.compiler.inplace import settle
 from kiso.compiler.loops import Program
 from kiso.compiler.plan import plan
 from kiso.runtime import Executable, compile_graph
-from kiso.runtime.schedule import schedule
+from kiso.runtime.work import schedule
 from tests.train.test_step import whole_step
 
 

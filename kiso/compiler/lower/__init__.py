@@ -1,10 +1,10 @@
 """From ops to loops: every op's result as a function of its indices, family by family.
 
     elementwise   elementwise, arithmetic, compare, activation, special of the textbook (ops/)
-    shape         shape, broadcast, index
+    shape         shape, broadcast, index, resample
     reduce        reduce, matmul, softmax, loss, norm
     windows       im2col, conv, pool
-    random, resample
+    random        random
 """
 
 from importlib import import_module

@@ -22,9 +22,11 @@ EXP, LOG = partial(unary, "exp"), partial(unary, "log")
 REDUCTIONS = {ops.Sum: "sum", ops.Mean: "sum", ops.Max: "max", ops.Min: "min"}
 
 
-def _folded(kind: str, x: Fn, axes: Sequence[int], shape: Shape) -> Fn:
-    """x reduced over `axes`; in `shape`, the result's, all of them are left out, or else have
-    length 1 (but for some at the beginning that are left out)."""
+def _folded(kind: str, x: Fn, axes: Sequence[int], to: Shape | None = None) -> Fn:
+    """x reduced over `axes`; they have length 1 in the result's shape, or all of them are left out
+    of it, or some at the beginning."""
+    shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape)) if to is None else to
+
     def at(*i: Expr) -> Expr:
         first = len(x.shape) - len(shape)
         stay = i if first == len(axes) else [k for a, k in enumerate(i, first) if a not in axes]
@@ -34,11 +36,6 @@ def _folded(kind: str, x: Fn, axes: Sequence[int], shape: Shape) -> Fn:
             return x.at(*(next(inner if a in axes else outer) for a in range(len(x.shape))))
         return over(kind, [x.shape[a] for a in axes], body)
     return Fn(shape, x.dtype, at)
-
-
-def _kept(kind: str, x: Fn, axes: Sequence[int]) -> Fn:
-    """x reduced over `axes`, which keep length 1."""
-    return _folded(kind, x, axes, tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
 
 
 def _minus(x: Fn, m: Fn) -> Fn:
@@ -71,7 +68,7 @@ def sum_to(p: Program, op: ops.SumTo, x: Fn) -> Fn:
 def var(p: Program, op: ops.Var, x: Fn) -> Fn:
     """Mean first, then the sum of squared distances from it."""
     axes, n = normal_axes(op.axis, len(x.shape)), op.count(x)
-    m = p.store(mapped(_kept("sum", x, axes), lambda v: v / n), "mean")
+    m = p.store(mapped(_folded("sum", x, axes), lambda v: v / n), "mean")
     total = _folded("sum", mapped(_minus(x, m), _square), axes, op.shape(x.shape))
     return mapped(total, lambda v: v / (n - op.correction))
 
@@ -109,7 +106,7 @@ def matmul(op: ops.MatMul, a: Fn, b: Fn, *i: Expr) -> Expr:
 def logsumexp(p: Program, op: ops.LogSumExp, x: Fn) -> Fn:
     """m + ln sum e^(x - m) with the maximum m (0 where it is infinite)."""
     axes, shape = normal_axes(op.axis, len(x.shape)), op.shape(x.shape)
-    m = p.store(mapped(_kept("max", x, axes), lambda v: select(
+    m = p.store(mapped(_folded("max", x, axes), lambda v: select(
         unary("abs", v) < math.inf, v, 0)), "max")
     total = _folded("sum", mapped(_minus(x, m), EXP), axes, shape)
     return Fn(shape, x.dtype, lambda *i: (
@@ -119,8 +116,8 @@ def logsumexp(p: Program, op: ops.LogSumExp, x: Fn) -> Fn:
 def _powers(p: Program, x: Fn, axis: int) -> tuple[Fn, Fn]:
     """z = x - max x along the axis (the maximum is stored), and the sum of e^z."""
     axes = (axis % len(x.shape),)
-    z = _minus(x, p.store(_kept("max", x, axes), "max"))
-    return z, _kept("sum", mapped(z, EXP), axes)
+    z = _minus(x, p.store(_folded("max", x, axes), "max"))
+    return z, _folded("sum", mapped(z, EXP), axes)
 
 
 @lowers(ops.LogSoftmax, reads="often")

@@ -31,6 +31,7 @@ __all__ = ["RULES", "Indices", "Rule", "digits", "element", "lowers", "mapped", 
 
 Indices = Sequence[Expr]
 
+
 @dataclass(frozen=True)
 class Rule:
     """How one op is lowered: rule(program, op, *inputs) -> Fn or tuple of Fns."""

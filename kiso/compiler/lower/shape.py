@@ -1,4 +1,4 @@
-"""Twin of ops/shape.py, broadcast.py and index.py: index arithmetic, and choices between loads.
+"""Twin of ops/shape.py, broadcast.py, index.py and resample.py: where an element is loaded from.
 
 Pad, SliceGrad and Concat choose; they are no `moves`, so that a reader that comes back often (a
 convolution) gets them stored instead of testing for borders each time.
@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, select
+from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, reduce, select, unary
 from kiso.compiler.lower.rules import Indices, element, lowers, number, over, spread, where
 from kiso.ops.op import Shape
 
@@ -165,3 +165,60 @@ def take_along_grad(op: ops.TakeAlongGrad, gy: Fn, index: Fn, n: Expr, k: Expr, 
 def one_hot(op: ops.OneHot, index: Fn, *i: Expr) -> Expr:
     """y[.., k] = 1 where index[..] = k, else 0: cheaper to compare again than to store."""
     return index.at(*i[:-1]).cast(np.int64).eq(i[-1]).cast(op.to)
+
+
+def _position(theta: Fn, n: Expr, i: Expr, j: Expr, axis: int, size: Shape, edge: bool) -> Expr:
+    """Row (axis 0) or column (1) where pixel (i, j) is read: A (i - ci, j - cj) + t + (ci, cj).
+
+    From one pixel outside on nothing is seen: the position stays within -1 .. size; with `edge`
+    within 0 .. size - 1.
+    """
+    kind = theta.dtype
+    (ci, cj), row = ((s - 1) / 2 for s in size), const(axis)
+    turned = (theta.at(n, row, const(0)) * (i.cast(kind) - ci)
+              + theta.at(n, row, const(1)) * (j.cast(kind) - cj))
+    at = turned + theta.at(n, row, const(2)) + (size[axis] - 1) / 2
+    low, high = (0, size[axis] - 1) if edge else (-1, size[axis])
+    return minimum(maximum(at, low), high)
+
+
+def _neighbours(at: Expr, size: int) -> list[tuple[Expr, Expr]]:
+    """The two pixels on either side of a position: (index, weight), 0 for one outside."""
+    base = unary("floor", at)
+    part, first = at - base, base.cast(np.int64)
+    return [(maximum(minimum(index, size - 1), 0),
+             select((index >= 0) & (index < size), weight, 0))
+            for index, weight in ((first, 1 - part), (first + 1, part))]
+
+
+@element(ops.AffineSample, reads="often")
+def affine_sample(op: ops.AffineSample, x: Fn, theta: Fn, n: Expr, c: Expr, i: Expr, j: Expr
+                  ) -> Expr:
+    """y[n, c, i, j] = sum over the four pixels (u, v) around the position of w_u w_v x[n, c, u, v],
+    + fill (1 - sum of the weights)."""
+    size = x.shape[2:]
+    rows, columns = (_neighbours(_position(theta, n, i, j, axis, size, op.fill is None),
+                                 size[axis]) for axis in (0, 1))
+    seen = [((wu * wv).cast(x.dtype), u, v) for u, wu in rows for v, wv in columns]
+    zero = const(0, x.dtype)
+    y = sum((w * x.at(n, c, u, v) for w, u, v in seen), zero)
+    return y + (1 - sum((w for w, _, _ in seen), zero)) * op.fill if op.fill else y
+
+
+@element(ops.AffineSampleGrad, reads="often")
+def affine_sample_grad(op: ops.AffineSampleGrad, gy: Fn, theta: Fn, n: Expr, c: Expr, u: Expr,
+                       v: Expr) -> Expr:
+    """gx[n, c, u, v] = sum over all i, j of w_u w_v gy[n, c, i, j].
+
+    Pixel u has the weight max(0, 1 - |position - u|) at a position. Every pixel looks at all
+    others: right, but slow; pictures are inputs, whose gradient a training step does not need.
+    """
+    size = gy.shape[2:]
+
+    def weight(i: Expr, j: Expr, axis: int, pixel: Expr) -> Expr:
+        away = _position(theta, n, i, j, axis, size, op.edge) - pixel.cast(theta.dtype)
+        return maximum(1 - unary("abs", away), 0)
+
+    def term(i: Expr, j: Expr) -> Expr:
+        return (weight(i, j, 0, u) * weight(i, j, 1, v)).cast(gy.dtype) * gy.at(n, c, i, j)
+    return reduce("sum", size, term)
