@@ -165,20 +165,17 @@ class Library:
 def merged(*modules: str) -> str:
     """Several modules as one: headers of their own left out, every declaration kept once, and only
     of what none of them defines."""
+    lines = [line for line in "\n".join(modules).splitlines()
+             if not line.startswith(("source_filename", "target ", "; ModuleID"))]
     declared: dict[str, str] = {}
-    defined: set[str] = set()
-    bodies: list[str] = []
-    for line in "\n".join(modules).splitlines():
-        if line.startswith(("source_filename", "target ", "; ModuleID")):
-            continue
+    for line in lines:
         if line.startswith("declare"):
             declared.setdefault(_symbol(line), line)
-            continue
+    for line in lines:
         if line.startswith("define"):
-            defined.add(_symbol(line))
-        bodies.append(line)
-    kept = [line for name, line in declared.items() if name not in defined]
-    return "\n".join([*bodies, *kept, ""])
+            declared.pop(_symbol(line), None)
+    return "\n".join([*(line for line in lines if not line.startswith("declare")),
+                      *declared.values(), ""])
 
 
 def _symbol(line: str) -> str:

@@ -43,10 +43,6 @@ def _minus(x: Fn, m: Fn) -> Fn:
     return Fn(x.shape, x.dtype, lambda *i: x.at(*i) - spread(m, x.shape, i))
 
 
-def _square(v: Expr) -> Expr:
-    return v * v
-
-
 @lowers(*REDUCTIONS)
 def reduction(p: Program, op: Any, x: Fn) -> Fn:
     """Sum (integers and bools in int64), mean, largest or smallest element over the axes."""
@@ -69,7 +65,7 @@ def var(p: Program, op: ops.Var, x: Fn) -> Fn:
     """Mean first, then the sum of squared distances from it."""
     axes, n = normal_axes(op.axis, len(x.shape)), op.count(x)
     m = p.store(mapped(_folded("sum", x, axes), lambda v: v / n), "mean")
-    total = _folded("sum", mapped(_minus(x, m), _square), axes, op.shape(x.shape))
+    total = _folded("sum", mapped(_minus(x, m), lambda v: v * v), axes, op.shape(x.shape))
     return mapped(total, lambda v: v / (n - op.correction))
 
 
@@ -166,7 +162,7 @@ def batch_norm(p: Program, op: ops.BatchNorm, x: Fn, gamma: Fn, beta: Fn) -> tup
     wide = mapped(x, lambda v: v.cast(dtype), dtype)
     m = mean(wide, "mean")
     centred = Fn(x.shape, dtype, lambda *i: wide.at(*i) - m.at(i[1]))
-    v = mean(mapped(centred, _square), "var")
+    v = mean(mapped(centred, lambda d: d * d), "var")
     scale = _scale(p, gamma, v, op.eps, dtype)
     return Fn(x.shape, dtype, lambda *i: (
         centred.at(*i) * scale.at(i[1]) + beta.at(i[1]).cast(dtype))), m, v
