@@ -42,10 +42,6 @@ def _softened(v: Expr) -> Expr:
     return unary("log1p", unary("exp", -unary("abs", v)))
 
 
-def _hard_sigmoid(v: Expr) -> Expr:
-    return _clipped(v + 3, 0, 6) / 6
-
-
 # Ops that are one operation of the loop language.
 FUNCTIONS = {ops.Neg: "neg", ops.Sign: "sign", ops.Sqrt: "sqrt", ops.Exp: "exp",
              ops.Expm1: "expm1", ops.Log: "log", ops.Log1p: "log1p", ops.Sin: "sin",
@@ -72,8 +68,8 @@ ONE: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
     ops.Silu: lambda op, v: v * _sigmoid(v),
     ops.Softplus: lambda op, v: maximum(v, 0) + _softened(v),
     ops.HardTanh: lambda op, v: _clipped(v, op.low, op.high),
-    ops.HardSigmoid: lambda op, v: _hard_sigmoid(v),
-    ops.HardSwish: lambda op, v: v * _hard_sigmoid(v),
+    ops.HardSigmoid: lambda op, v: _clipped(v + 3, 0, 6) / 6,
+    ops.HardSwish: lambda op, v: v * (_clipped(v + 3, 0, 6) / 6),
 }
 TWO: dict[type[ops.Op], Callable[[Expr, Expr], Expr]] = {
     ops.BinaryCrossEntropy: lambda v, t: maximum(v, 0) - v * t + _softened(v),

@@ -52,16 +52,11 @@ def _draws(p: Program, key: Fn, shape: Shape, counter: Callable[..., tuple[Expr,
     return Fn(shape, F32, at)
 
 
-def _uniform(p: Program, op: ops.Uniform | ops.Dropout, shape: Shape, key: Fn) -> Fn:
-    """Uniform numbers of the op's stream, in row-major order: block j has the counter j."""
-    line = _draws(p, key, (prod(shape),), lambda *block: (*block, const(op.stream, U64)))
-    return Fn(shape, F32, lambda *i: line.at(number(i, shape)))
-
-
 @lowers(ops.Uniform, reads="often")
 def uniform(p: Program, op: ops.Uniform, key: Fn) -> Fn:
-    """y_i = uniform number i of the stream, i row-major."""
-    return _uniform(p, op, op.dims, key)
+    """y_i = uniform number i of the stream, i row-major: block j has the counter j."""
+    line = _draws(p, key, (prod(op.dims),), lambda *block: (*block, const(op.stream, U64)))
+    return Fn(op.dims, F32, lambda *i: line.at(number(i, op.dims)))
 
 
 @lowers(ops.UniformRows, reads="often")
@@ -76,6 +71,6 @@ def uniform_rows(p: Program, op: ops.UniformRows, key: Fn, rows: Fn) -> Fn:
 @lowers(ops.Dropout)
 def dropout(p: Program, op: ops.Dropout, x: Fn, key: Fn) -> Fn:
     """y_i = x_i / (1 - p) where uniform number i is at least p, else 0."""
-    draw = _uniform(p, op, x.shape, key)
+    draw = uniform(p, ops.Uniform(dims=x.shape, stream=op.stream), key)
     return Fn(x.shape, x.dtype, lambda *i: select(
         draw.at(*i) >= op.p, x.at(*i) * (1 / (1 - op.p)), 0))

@@ -129,16 +129,12 @@ def _row(index: Fn, i: Indices, size: int) -> Expr:
     return k if index.dtype.kind == "u" else select(k < 0, k + size, k)
 
 
-def _clamped(k: Expr, size: int) -> Expr:
-    return minimum(maximum(k, 0), size - 1)
-
-
 @element(ops.Take, reads="often", moves=True)
 def take(op: ops.Take, x: Fn, index: Fn, *i: Expr) -> Expr:
     """y[.., r.., j..] = x[.., index[r..], j..]."""
     size, end = x.shape[op.axis], op.axis + len(index.shape)
     k = _row(index, i[op.axis:end], size)
-    return x.at(*i[:op.axis], _clamped(k, size), *i[end:])
+    return x.at(*i[:op.axis], minimum(maximum(k, 0), size - 1), *i[end:])
 
 
 @element(ops.TakeGrad, reads="often")
@@ -152,7 +148,8 @@ def take_grad(op: ops.TakeGrad, gy: Fn, index: Fn, *i: Expr) -> Expr:
 @element(ops.TakeAlong, moves=True)
 def take_along(op: ops.TakeAlong, x: Fn, index: Fn, n: Expr, *j: Expr) -> Expr:
     """y[n, j..] = x[n, index[n, j..], j..]."""
-    return x.at(n, _clamped(index.at(n, *j).cast(np.int64), x.shape[1]), *j)
+    k = index.at(n, *j).cast(np.int64)
+    return x.at(n, minimum(maximum(k, 0), x.shape[1] - 1), *j)
 
 
 @element(ops.TakeAlongGrad, reads="often")
