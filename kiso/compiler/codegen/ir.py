@@ -2,6 +2,8 @@
 
     w = Writer()
     y = w.load(p, "float") * 2.0 + 1.0      # %v1 = load ..., %v2 = fmul ..., %v3 = fadd ...
+    for i in w.rounds(0, n):                # the body is written once, with a loop around it
+        w.store(y, p + i)
 
 A value is scalar (width 1) or a vector of `width` lanes; operators spread scalars over lanes. The
 text needs no other package; `runtime` hands it to LLVM.
@@ -10,7 +12,7 @@ text needs no other package; `runtime` hands it to LLVM.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from kiso.errors import GraphError
 
-__all__ = ["INTEGER", "Val", "Writer", "llvm_type"]
+__all__ = ["INTEGER", "Index", "Val", "Writer", "llvm_type"]
 
 INTEGER = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
 _SHORT = {"float": "f32", "double": "f64"}
@@ -68,6 +70,10 @@ class Val:
         return self.w.binary(name, b, self) if swap else self.w.binary(name, self, b)
 
     def __add__(self, other: Any) -> Val:
+        if self.ty == "ptr":  # so many floats on, perhaps beyond the array
+            step = self.w.value(other, "i64")
+            return self if step.text == "0" else self.w.put(
+                f"getelementptr float, ptr {self.text}, i64 {step.text}", "ptr")
         return self._op(other, "add", "fadd")
 
     def __radd__(self, other: Any) -> Val:
@@ -91,6 +97,12 @@ class Val:
     def __rtruediv__(self, other: Any) -> Val:
         return self._op(other, "sdiv", "fdiv", True)
 
+    def __floordiv__(self, other: Any) -> Val:  # of whole numbers that are not negative
+        return self._op(other, "udiv", "")
+
+    def __mod__(self, other: Any) -> Val:
+        return self._op(other, "urem", "")
+
     def __and__(self, other: Any) -> Val:
         return self.w.binary("and", self, self.w.value(other, self.ty))
 
@@ -106,6 +118,9 @@ class Val:
     def eq(self, other: Any) -> Val:
         """self == other, a bool."""
         return self.w.compare("eq", self, self.w.value(other, self.ty))
+
+
+Index = int | Val  # known now, or when the code runs
 
 
 class Writer:
@@ -192,12 +207,20 @@ class Writer:
     def call(self, name: str, returns: str, ty: str, width: int, *xs: Val, tail: str = "",
              flags: str = "") -> Val:
         """Call a function by its name; `tail` holds constant arguments such as `, i1 false`."""
+        return self.put(self._call(name, returns, xs, tail, flags), ty, width)
+
+    def run(self, name: str, *xs: Index) -> None:
+        """Call a function that returns nothing; Python numbers are i64."""
+        self.line(self._call(name, "void", [self.value(x, "i64") for x in xs]))
+
+    def _call(self, name: str, returns: str, xs: Sequence[Val], tail: str = "",
+              flags: str = "") -> str:
         types = ", ".join(x.type for x in xs)
         rest = "".join(", " + t.split()[0] for t in tail.split(", ") if t)
         if name.startswith("llvm."):
             self.declared[name] = f"declare {returns} @{name}({types}{rest})"
         given = ", ".join(f"{x.type} {x.text}" for x in xs)
-        return self.put(f"call {flags}{returns} @{name}({given}{tail})", ty, width)
+        return f"call {flags}{returns} @{name}({given}{tail})"
 
     def fma(self, a: Val, b: Any, c: Any) -> Val:
         """a * b + c, fused where the processor can."""
@@ -218,23 +241,25 @@ class Writer:
         return self.put(f"getelementptr inbounds {ty}, ptr {pointer.text}, {offset.type} "
                         f"{offset.text}", "ptr", width)
 
+    def shuffle(self, a: Val, b: Val, lanes: Sequence[int]) -> Val:
+        """Lanes of a, and of b after them."""
+        mask = ", ".join(f"i32 {k}" for k in lanes)
+        return self.put(f"shufflevector {a.type} {a.text}, {b.type} {b.text}, "
+                        f"<{len(lanes)} x i32> <{mask}>", a.ty, len(lanes))
+
     def transposed(self, rows: list[Val]) -> list[Val]:
         """Rows and columns exchanged. In a square halves change places, then quarters, ...; more
         rows than columns are several squares side by side."""
-        def mixed(a: Val, b: Val, lanes: list[int]) -> Val:
-            mask = ", ".join(f"i32 {k}" for k in lanes)
-            return self.put(f"shufflevector {a.type} {a.text}, {b.type} {b.text}, "
-                            f"<{len(lanes)} x i32> <{mask}>", a.ty, len(lanes))
         n, width = len(rows), rows[0].width
         if n > width:
             left, right = self.transposed(rows[:n // 2]), self.transposed(rows[n // 2:])
-            return [mixed(a, b, list(range(n))) for a, b in zip(left, right, strict=True)]
+            return [self.shuffle(a, b, range(n)) for a, b in zip(left, right, strict=True)]
         rows, d = list(rows), n // 2
         while d:
             for i in (i for i in range(n) if not i & d):
                 a, b = rows[i], rows[i + d]
-                rows[i] = mixed(a, b, [k - d + n if k & d else k for k in range(n)])
-                rows[i + d] = mixed(a, b, [k + n if k & d else k + d for k in range(n)])
+                rows[i] = self.shuffle(a, b, [k - d + n if k & d else k for k in range(n)])
+                rows[i + d] = self.shuffle(a, b, [k + n if k & d else k + d for k in range(n)])
             d //= 2
         return rows
 
@@ -243,17 +268,27 @@ class Writer:
         self.lines.append(f"{name}:")
         self.block = name
 
-    def loop(self, begin: Val, end: Val, body: Callable[[Val, list[Val]], list[Val]],
-             carried: list[Val] | None = None, guard: bool = False) -> list[Val]:
-        """for i in begin .. end - 1: carried = body(i, carried); returns the last carried values.
+    def rounds(self, begin: Index, end: Index, state: list[Val] | None = None,
+               guard: bool = True) -> Iterator[Index]:
+        """`for i in w.rounds(begin, end):` writes its body once, as that of a loop. A `state` is
+        handed on from round to round in place: in the body it holds this round's values, which it
+        replaces; after the loop the last ones.
 
-        Without a guard at least one pass is taken for granted.
+        There may be no round, but not without a guard, or if both ends are known now; then a
+        single round needs no loop.
         """
-        carried = carried or []
+        state = [] if state is None else state
+        if isinstance(begin, int) and isinstance(end, int):
+            assert begin < end, (begin, end)
+            if end == begin + 1:
+                yield begin
+                return
+            guard = False
+        first, end = self.value(begin, "i64"), self.value(end, "i64")
         top, done = self.name("loop"), self.name("done")
-        before = self.block
+        before, carried = self.block, list(state)
         if guard:
-            go = self.compare("lt", begin, end)
+            go = self.compare("lt", first, end)
             self.line(f"br i1 {go.text}, label %{top}, label %{done}")
         else:
             self.line(f"br label %{top}")
@@ -261,20 +296,31 @@ class Writer:
         head = len(self.lines)
         i = Val(self, "%" + self.name("i"), "i64")
         phis = [Val(self, "%" + self.name(), c.ty, c.width) for c in carried]
-        results = body(i, phis)
+        state[:] = phis
+        yield i
         following = self.put(f"add nuw nsw i64 {i.text}, 1", "i64")
         latch = self.block
         again = self.compare("lt", following, end)
         self.line(f"br i1 {again.text}, label %{top}, label %{done}")
-        starts = [(i, begin, following), *zip(phis, carried, results, strict=True)]
+        starts = [(i, first, following), *zip(phis, carried, state, strict=True)]
         self.lines[head:head] = [
             f"  {p.text} = phi {p.type} [ {a.text}, %{before} ], [ {b.text}, %{latch} ]"
             for p, a, b in starts]
         self.label(done)
-        if not guard:
-            return results
-        return [self.put(f"phi {a.type} [ {a.text}, %{before} ], [ {b.text}, %{latch} ]",
-                         a.ty, a.width) for a, b in zip(carried, results, strict=True)]
+        if guard:
+            state[:] = [self.put(f"phi {a.type} [ {a.text}, %{before} ], [ {b.text}, %{latch} ]",
+                                 a.ty, a.width) for a, b in zip(carried, state, strict=True)]
+
+    def loop(self, begin: Val, end: Val, body: Callable[[Val, list[Val]], list[Val]],
+             carried: list[Val] | None = None, guard: bool = False) -> list[Val]:
+        """for i in begin .. end - 1: carried = body(i, carried); returns the last carried values.
+
+        Without a guard at least one pass is taken for granted.
+        """
+        state = list(carried or [])
+        for i in self.rounds(begin, end, state, guard):
+            state[:] = body(self.value(i, "i64"), list(state))
+        return state
 
     @contextmanager
     def flags(self, fast: str) -> Any:

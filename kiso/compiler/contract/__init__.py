@@ -7,14 +7,11 @@ loops: the plan asks for a `Driver`, code generation calls its function from eve
 range of units.
 """
 
-from kiso.compiler.contract.conv import SlidingDriver, conv_forward, conv_input_gradient
+from kiso.compiler.contract.conv import SlidingDriver
 from kiso.compiler.contract.conv_weights import conv_weight_gradient, conv_weight_sum
-from kiso.compiler.contract.driver import Driver
-from kiso.compiler.contract.emit import AVX2, AVX512, NEON, Library, Machine
+from kiso.compiler.contract.emit import AVX2, AVX512, NEON, Driver, Library, Machine
 from kiso.compiler.contract.matmul import Product, matmul
-from kiso.compiler.contract.micro import PLAIN, Epilogue, bias, chain, mask, relu, residual
 from kiso.compiler.contract.shape import Conv
 
-__all__ = ["AVX2", "AVX512", "NEON", "PLAIN", "Conv", "Driver", "Epilogue", "Library", "Machine",
-           "Product", "SlidingDriver", "bias", "chain", "conv_forward", "conv_input_gradient",
-           "conv_weight_gradient", "conv_weight_sum", "mask", "matmul", "relu", "residual"]
+__all__ = ["AVX2", "AVX512", "NEON", "Conv", "Driver", "Library", "Machine", "Product",
+           "SlidingDriver", "conv_weight_gradient", "conv_weight_sum", "matmul"]

@@ -18,15 +18,21 @@ tile's channels are copied if they lie far apart. gy is packed into panels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from kiso.compiler.contract.driver import Driver, column_width, phases_of_sum, rounded
-from kiso.compiler.contract.emit import Group, Library, partition
-from kiso.compiler.contract.halo import Window, row_copier, zero_fill
-from kiso.compiler.contract.micro import Ahead, Block, Loop, micro, rounds
-from kiso.compiler.contract.pack import panel_packer
+from kiso.compiler.contract.emit import (
+    Driver,
+    Group,
+    Index,
+    Library,
+    Val,
+    chopped,
+    partition,
+    rounded,
+)
+from kiso.compiler.contract.micro import Block, Loop, Stream, micro, rounds
+from kiso.compiler.contract.pack import Window, panel_packer, row_copier, zero_fill
 from kiso.compiler.contract.shape import Conv
-from kiso.compiler.contract.tiles import tiling
+from kiso.compiler.contract.tiles import panels, tiling
 
 __all__ = ["by_columns", "conv_weight_gradient", "conv_weight_sum"]
 
@@ -57,37 +63,27 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int,
                     strides: tuple[int, int, int, int], name: str = "conv_gw_sum") -> Driver:
     """(parts, gw, begin, end): gw = parts[0] + parts[1] + ..., in this order; a unit is a row
     (k, l, c) of outputs. gw's element k, l, c, o is at these numbers times `strides`."""
-    (kh, kw), outputs = conv.kernel, conv.outputs
-    rows = kh * kw * (conv.channels // conv.groups)
+    (kh, kw), outputs, inner = conv.kernel, conv.outputs, conv.channels // conv.groups
+    rows = kh * kw * inner
     sk, sl, sc, so = strides
-    code = library.function(name, ("parts", "gw"), ("begin", "end"))
-    source, target, begin, end = code.fn.args
-
-    def row(r: Any) -> None:
-        t, c = (f(r, code.value(rows // (kh * kw))) for f in (code.b.sdiv, code.b.srem))
-        k, l = (f(t, code.value(kw)) for f in (code.b.sdiv, code.b.srem))
-        to = code.add(code.mul(k, sk), code.mul(l, sl), code.mul(c, sc))
-
-        def vector(o: Any, count: int) -> None:
-            here = code.add(code.mul(r, outputs), o)
-            total = code.load(source, here, count)
+    code = library.function(name, ("parts", "gw"))
+    source, target = code.pointers
+    begin, end = code.numbers
+    for r in code.rounds(begin, end):
+        t, c = r // inner, r % inner
+        k, l = t // kw, t % kw
+        to = k * sk + l * sl + c * sc
+        for o, count in code.each(chopped(outputs, library.machine.lanes)):
+            here = r * outputs + o
+            total = code.read(source + here, count)
             for part in range(1, parts):
-                there = code.add(here, part * rows * outputs)
-                total = code.b.fadd(total, code.load(source, there, count))
+                total = total + code.read(source + (here + part * rows * outputs), count)
             if so == 1:
-                code.store(total, target, code.add(to, o), count)
-                return
+                code.write(total, target + (to + o), count)
+                continue
             for i in range(count):
-                place = code.add(to, code.mul(code.add(o, i), so))
-                code.b.store(code.lane(total, i), code.at(target, place), align=4)
-        lanes = library.machine.lanes
-        whole = outputs // lanes
-        code.each([Group(0, whole, lanes)] if whole else [], vector)
-        if outputs % lanes:
-            vector(whole * lanes, outputs % lanes)
-    code.loop(begin, end, row)
-    code.finish()
-    return Driver(str(code.fn.name), ("parts", "gw"), rows, 0)
+                code.store(code.lane(total, i), target + (to + (o + i) * so))
+    return code.driver(rows)
 
 
 class _Writer:
@@ -107,9 +103,9 @@ class _Writer:
         found = tiling(library.machine, (rows,), self.outer, pixels)
         self.tiles = partition(rows, found.patches[found.panels[0].size][0])
         self.slices = (Group(0, 1, self.inner),) if self.few else self.tiles  # channels copied
-        self.panels = _panels(found.panels, self.outer, lanes)
+        self.panels = panels(found.panels, self.outer, lanes)
         self.height = sum(t.count for t in self.tiles)  # of a panel in tiles
-        self.units = self.height * sum(g.count for g, _ in self.panels)
+        self.units = self.height * sum(p.count for p in self.panels)
         # x as it lies in memory will do where no border is missing, and a copy brings little.
         self.direct = self.pad == (0, 0) and (self.few or conv.channels <= _NEAR or
                                               conv.kernel == (1, 1))
@@ -119,8 +115,9 @@ class _Writer:
         self.copied = 0 if self.direct else rounded(
             self.samples[0].size * self._height(self.rows[0].size) * self.columns * self.inner)
         self.scratch = self.copied + (
-            0 if self.still else pixels * lanes * max(g.size for g, _ in self.panels))
-        self.code = library.function(name, ("x", "gy", "part", "scratch"), ("begin", "end"))
+            0 if self.still else pixels * lanes * max(p.size for p in self.panels))
+        self.code = library.function(name, ("x", "gy", "part", "scratch"))
+        self.x, self.gy, self.gw, self.area = self.code.pointers
 
     def _cut(self, parts: int) -> None:
         """Blocks of pixels: samples, or rows of one where images are large or samples few."""
@@ -148,103 +145,87 @@ class _Writer:
 
     def write(self) -> Driver:
         code, conv, units = self.code, self.conv, self.units
-        *_, begin, end = code.fn.args
-        if self.parts:
-            blocks, every = sum(g.count for g in self.rows), (code.value(0), code.value(units))
-            units = blocks * sum(g.count for g in self.samples)
-            zero_fill(code, code.fn.args[2],
-                      conv.kernel[0] * conv.kernel[1] * self.inner * conv.outputs)
-
-            def unit(u: Any) -> None:
-                n, here = code.b.sdiv(u, code.value(blocks)), code.b.srem(u, code.value(blocks))
-                code.units(self.rows, here, code.add(here, 1), lambda row, rows: self._block(
-                    _Part(n, 1, row, rows, *every)))
-            if blocks == 1:
-                code.units(self.samples, begin, end, lambda n, count: self._block(
-                    _Part(n, count, 0, conv.out[0], *every)))
-            else:
-                code.loop(begin, end, unit)
+        begin, end = code.numbers
+        if not self.parts:
+            for n, count, first, _ in code.sums(self.samples):
+                self._block(_Part(n, count, 0, conv.out[0], begin, end, not first))
+            return code.driver(units, self.scratch)
+        blocks, every = sum(g.count for g in self.rows), (0, units)
+        zero_fill(code, self.gw, conv.kernel[0] * conv.kernel[1] * self.inner * conv.outputs)
+        if blocks == 1:
+            for n, count in code.units(self.samples, begin, end):
+                self._block(_Part(n, count, 0, conv.out[0], *every))
         else:
-            phases_of_sum(code, self.samples, lambda n, count, first, _: self._block(
-                _Part(n, count, 0, conv.out[0], begin, end, not first)))
-        code.finish()
-        return Driver(str(code.fn.name), ("x", "gy", "part", "scratch"), units, self.scratch)
+            for u in code.rounds(begin, end):
+                n, here = u // blocks, u % blocks
+                for row, rows in code.units(self.rows, here, here + 1):
+                    self._block(_Part(n, 1, row, rows, *every))
+        return code.driver(blocks * sum(g.count for g in self.samples), self.scratch)
 
     def _block(self, part: _Part) -> None:
         """Adds the products of one block of pixels."""
         code = self.code
-
-        def group(g: Any) -> None:
+        for g in code.rounds(0, self.conv.groups):
             if not self.direct:
-                code.each(self.slices, lambda c, size: self._copy(part, g, c, size))
+                for c, size in code.each(self.slices):
+                    self._copy(part, g, c, size)
             first = 0
-            for panels, width in self.panels:
-                def panel(i: Any, _: int, panels: Group = panels, width: int = width,
-                          first: int = first) -> None:
-                    v = code.add(panels.start, code.mul(i, panels.size))
-                    unit = code.mul(code.add(i, first), self.height)
-                    self._panel(part, self._packed(part, g, v, panels.size, width, unit))
-                low = code.b.sdiv(part.begin, code.value(self.height))
-                high = code.b.sdiv(code.add(part.end, self.height - 1), code.value(self.height))
-                code.units((Group(0, panels.count, 1),), code.add(low, -first),
-                           code.add(high, -first), panel)
-                first += panels.count
-        code.loop(0, self.conv.groups, group)
+            for p in self.panels:
+                low = part.begin // self.height - first
+                high = (part.end + (self.height - 1)) // self.height - first
+                for i, _ in code.units(chopped(p.count, 1), low, high):
+                    unit = (i + first) * self.height
+                    panel = self._packed(part, g, i * p.size + p.vector, p.size, p.width, unit)
+                    self._panel(part, panel)
+                first += p.count
 
-    def _copy(self, part: _Part, g: Any, c: Any, size: int) -> None:
+    def _copy(self, part: _Part, g: Index, c: Index, size: int) -> None:
         """scratch[c][sample][row][column][channel of the slice] from x."""
         code, conv = self.code, self.conv
-        x, _, _, scratch = code.fn.args[:4]
         window = Window(*conv.size, conv.channels, -self.pad[1], self.columns, size)
         height = self._height(part.rows)
         copier = row_copier(self.lib, window, height)
-        first = code.add(code.mul(part.row, conv.stride[0]), -self.pad[0])
-        channel = code.add(c, code.mul(g, self.inner))
-        target = code.at(scratch, code.mul(c, part.count * height * self.columns))
+        first = part.row * conv.stride[0] - self.pad[0]
+        channel = c + g * self.inner
+        target = self.area + c * (part.count * height * self.columns)
+        for i in code.rounds(0, part.count):
+            place = (part.n + i) * (conv.height * conv.width * conv.channels)
+            code.run(copier, self.x + (place + channel), target + i * (height * window.row), first)
 
-        def sample(i: Any) -> None:
-            place = code.mul(code.add(part.n, i), conv.height * conv.width * conv.channels)
-            code.call(copier, [code.at(x, code.add(place, channel)),
-                               code.at(target, code.mul(i, height * window.row))], [first])
-        code.loop(0, part.count, sample)
-
-    def _packed(self, part: _Part, g: Any, vector: Any, vectors: int, width: int,
-                unit: Any) -> _Panel:
+    def _packed(self, part: _Part, g: Index, vector: Index, vectors: int, width: int,
+                unit: Index) -> _Panel:
         """A panel of output channels, packed."""
-        code, conv, lanes = self.code, self.conv, self.code.machine.lanes
-        place = code.mul(code.add(code.mul(part.n, conv.out[0]), part.row),
-                         conv.out[1] * conv.outputs)
-        column = code.add(code.mul(g, self.outer), code.mul(vector, lanes))
-        values, step = code.at(code.fn.args[1], code.add(place, column)), conv.outputs
+        conv, lanes = self.conv, self.code.machine.lanes
+        place = (part.n * conv.out[0] + part.row) * (conv.out[1] * conv.outputs)
+        column = g * self.outer + vector * lanes
+        values, step = self.gy + (place + column), conv.outputs
         if not self.still:
             packer = panel_packer(self.lib, part.count * part.rows * conv.out[1], width, step, 1)
-            source, values, step = values, code.at(code.fn.args[3], self.copied), vectors * lanes
-            code.call(packer, [source, values])
+            source, values, step = values, self.area + self.copied, vectors * lanes
+            self.code.run(packer, source, values)
         return _Panel(g, width, step, values, column, unit)
 
     def _panel(self, part: _Part, panel: _Panel) -> None:
         """The tiles of a panel from x (or the copy)."""
-        code, conv = self.code, self.conv
-
-        def tile(c: Any, size: int) -> None:
-            if self.direct:
-                row = code.add(code.mul(part.n, conv.height), code.mul(part.row, conv.stride[0]))
-                first = code.add(code.mul(panel.g, self.inner), 0 if self.few else c)
-                source = code.at(code.fn.args[0], code.add(
-                    code.mul(row, conv.width * conv.channels), first))
-            else:
-                first = code.mul(0 if self.few else c, part.count * self._height(part.rows))
-                source = code.at(code.fn.args[3], code.mul(first, self.columns))
-            self._tile(part, panel, source, c, size)
         if not self.few:
-            code.units(self.tiles, code.b.sub(part.begin, panel.unit),
-                       code.b.sub(part.end, panel.unit), tile)
+            ends = part.begin - panel.unit, part.end - panel.unit
+            for c, size in self.code.units(self.tiles, *ends):
+                self._tile(part, panel, self._source(part, panel, c), c, size)
             return
         for g in self.tiles:
             for i in range(g.count):
-                tile(g.start + i * g.size, g.size)
+                c = g.start + i * g.size
+                self._tile(part, panel, self._source(part, panel, 0), c, g.size)
 
-    def _tile(self, part: _Part, panel: _Panel, source: Any, c: Any, size: int) -> None:
+    def _source(self, part: _Part, panel: _Panel, c: Index) -> Val:
+        """Where channel c of the group begins, in x or the copy."""
+        conv = self.conv
+        if self.direct:
+            row = part.n * conv.height + part.row * conv.stride[0]
+            return self.x + (row * (conv.width * conv.channels) + (panel.g * self.inner + c))
+        return self.area + c * (part.count * self._height(part.rows)) * self.columns
+
+    def _tile(self, part: _Part, panel: _Panel, source: Val, c: Index, size: int) -> None:
         """Channels c.. for every tap; or where they are few, rows c.. of (k, l, c)."""
         code, conv = self.code, self.conv
         depth = conv.channels if self.direct else self.inner if self.few else size
@@ -253,7 +234,7 @@ class _Writer:
         for t in range(self.taps):
             to, at, extent = self._tap(t)
             places = [to * depth + r for r in range(size)]
-            if self.few:
+            if isinstance(c, int) and self.few:
                 places = [self._tap(r // self.inner)[0] * depth + r % self.inner
                           for r in range(c, c + size)]
             loops = (Loop(part.count, height * line, part.rows * width * panel.step),
@@ -261,17 +242,15 @@ class _Writer:
                      Loop(extent[1], conv.stride[1] * depth, panel.step))
             if part.load and 0 in extent:
                 continue
-            number = code.add(panel.unit, code.b.udiv(code.value(c),
-                                                      code.value(self.tiles[-1].size)))
-            number = code.add(code.mul(number, self.taps), t)
+            number = (panel.unit + c // self.tiles[-1].size) * self.taps + t
             ahead, following = self._ahead(part, number, loops) if self.parts else (None, [])
             block = Block(tuple(p - places[0] for p in places),
                           tuple(r * conv.outputs for r in range(size)), panel.width, loops,
-                          padded=panel.step % code.machine.lanes == 0, load=part.load, ahead=ahead)
-            row = code.mul(code.add(c, t * self.inner), conv.outputs)
-            code.call(micro(self.lib, block), [
-                code.at(source, places[0]), code.at(panel.values, at * panel.step),
-                code.fn.args[2], *following], [code.add(row, panel.column), panel.column])
+                          padded=panel.step % code.machine.lanes == 0,
+                          after=("sum",) if part.load else (), ahead=ahead)
+            row = (c + t * self.inner) * conv.outputs
+            code.run(micro(self.lib, block), source + places[0], panel.values + at * panel.step,
+                     self.gw, *following, row + panel.column, panel.column)
 
     def _tap(self, t: int) -> tuple[int, int, tuple[int, int]]:
         """The first pixel of x (or the copy) that a tap sees, the pixel of y that sees it, and how
@@ -290,10 +269,10 @@ class _Writer:
             extent.append(max(0, min(out, (size - 1 - shift) // s + 1) - low))
         return x[0] * self.columns + x[1], y[0] * conv.out[1] + y[1], (extent[0], extent[1])
 
-    def _ahead(self, part: _Part, number: Any, loops: tuple[Loop, ...]) -> tuple[Ahead, list[Any]]:
+    def _ahead(self, part: _Part, number: Index, loops: tuple[Loop, ...],
+               ) -> tuple[Stream, list[Val]]:
         """What the number-th kernel fetches of the next block: the first ones x, others gy."""
         code, conv = self.code, self.conv
-        x, gy = code.fn.args[:2]
         pitch, gy_pitch = conv.width * conv.channels, conv.out[1] * conv.outputs
         floats = part.count * part.rows * conv.stride[0] * pitch
         gy_floats = part.count * part.rows * gy_pitch
@@ -301,27 +280,15 @@ class _Writer:
         first = min(kernels - 1, round(kernels * floats / (floats + gy_floats)))
         share = -(-floats // first) if first else 0
         gy_share = -(-gy_floats // (kernels - first))
-        last, row = code.add(part.n, part.count - 1), code.add(part.row, part.rows)
-        x_next = code.add(code.mul(last, conv.height * pitch),
-                          code.mul(row, conv.stride[0] * pitch), code.mul(number, share))
-        gy_next = code.add(code.mul(last, conv.out[0] * gy_pitch), code.mul(row, gy_pitch),
-                           code.mul(number, gy_share), -first * gy_share)
-        following = code.b.select(code.b.icmp_signed("<", number, code.value(first)),
-                                  code.at(x, x_next), code.at(gy, gy_next))
+        last, row = part.n + (part.count - 1), part.row + part.rows
+        x_next = last * (conv.height * pitch) + row * (conv.stride[0] * pitch) + number * share
+        gy_next = (last * (conv.out[0] * gy_pitch) + row * gy_pitch + number * gy_share
+                   - first * gy_share)
+        early = code.value(number, "i64") < first
+        following = code.select(early, self.x + x_next, self.gy + gy_next)
         step = -(-max(share, gy_share) // rounds(loops))
-        return Ahead(min(4 if self.few else 1, -(-step // 16)), 16, step), [following]
-
-
-def _panels(groups: tuple[Group, ...], columns: int, lanes: int) -> list[tuple[Group, int]]:
-    """Panels and their width; the last one is by itself if it ends before its vectors do."""
-    found: list[tuple[Group, int]] = []
-    for g in groups:
-        last = g.start + (g.count - 1) * g.size
-        width = column_width(columns, last, g.size, lanes)
-        short = int(width < g.size * lanes)
-        found += [(Group(g.start, g.count - short, g.size), g.size * lanes),
-                  (Group(last, short, g.size), width)]
-    return [(g, width) for g, width in found if g.count]
+        lines = range(0, min(step, 64 if self.few else 16), 16)
+        return Stream(tuple(lines), step), [following]
 
 
 @dataclass(frozen=True)
@@ -329,12 +296,12 @@ class _Part:
     """A block of pixels: samples n.. (`count`), output rows row.. (`rows`). Of the tiles of gw, in
     panels of columns, begin..end - 1 are computed. `load`: add to what is there."""
 
-    n: Any
+    n: Index
     count: int
-    row: Any
+    row: Index
     rows: int
-    begin: Any
-    end: Any
+    begin: Index
+    end: Index
     load: bool = True
 
 
@@ -343,9 +310,9 @@ class _Panel:
     """`width` columns of group g from `column` on; `values` of gy, a pixel every `step` floats; the
     number of its first tile."""
 
-    g: Any
+    g: Index
     width: int
     step: int
-    values: Any
-    column: Any
-    unit: Any
+    values: Val
+    column: Index
+    unit: Index

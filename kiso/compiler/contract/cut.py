@@ -15,10 +15,19 @@ from itertools import product
 from math import prod
 
 from kiso.compiler.contract.emit import Group, Machine, partition
-from kiso.compiler.contract.shape import Axis, Phase, Piece, joined, pieces
+from kiso.compiler.contract.shape import (
+    Axis,
+    Conv,
+    Phase,
+    Piece,
+    backward_phases,
+    forward_phases,
+    joined,
+    pieces,
+)
 from kiso.compiler.contract.tiles import MOST_VECTORS, patch
 
-__all__ = ["Cut", "Sliding", "choose"]
+__all__ = ["Cut", "Sliding", "choose", "sliding"]
 
 _CACHED = 136 * 1024  # floats of input in a block
 _COPIED = 96 * 1024   # the same where a sample has several blocks: the copy lies beside the input
@@ -69,6 +78,16 @@ class Sliding:
             return 0, self.size[axis] - 1
         return min(a.in_start for a in seen), max(
             a.in_start + (a.count - 1) * a.in_step + (a.taps - 1) * a.tap_step for a in seen)
+
+
+def sliding(conv: Conv, backward: bool = False) -> Sliding:
+    """The sum that gives y from x, or the gradient of x from that of y."""
+    beside = conv.groups == conv.channels == conv.outputs > 1
+    groups = 1 if beside else conv.groups
+    x, y = (conv.size, conv.channels), (conv.out, conv.outputs)
+    if backward:
+        return Sliding(conv.batch, *y, *x, groups, backward_phases(conv), beside)
+    return Sliding(conv.batch, *x, *y, groups, forward_phases(conv), beside)
 
 
 @dataclass(frozen=True)

@@ -9,74 +9,57 @@ up at once, as the columns of a square.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from kiso.compiler.contract.driver import Driver, pieces
-from kiso.compiler.contract.emit import Code, Library
-from kiso.compiler.contract.micro import Epilogue, Spot
-from kiso.compiler.contract.pack import transposed
-
-if TYPE_CHECKING:
-    from kiso.compiler.contract.matmul import Product
+from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val, chopped
+from kiso.compiler.contract.micro import finished, needed
 
 __all__ = ["dots"]
 
 _TOGETHER = 4  # rows of b read side by side
 
 
-def dots(library: Library, product: Product, epilogue: Epilogue, name: str) -> Driver:
+def dots(library: Library, shape: tuple[int, int, int], after: tuple[str, ...], name: str,
+         ) -> Driver:
     """The driver of `matmul` for a (rows, depth) and b (columns, depth). Units are vectors of
     results."""
-    columns, depth = product.columns, product.depth
+    rows, columns, depth = shape
     lanes = library.machine.lanes
-    pointers = ("a", "b", "c", *epilogue.pointers, "scratch")
-    code = library.function(name, pointers, ("begin", "end"))
-    a, b, c, *extra, _, begin, end = code.fn.args
-
-    def unit(n: Any, size: int) -> None:
-        def row(i: Any) -> None:
-            x, sums = code.at(a, code.mul(i, depth)), list[Any]()
+    code = library.function(name, ("a", "b", "c", *needed(after), "scratch"))
+    a, b, c, *arrays, _ = code.pointers
+    groups = chopped(columns, lanes)
+    for n, size in code.units(groups, *code.numbers):
+        for i in code.rounds(0, rows):
+            x, sums = a + i * depth, list[Val]()
             for first in range(0, size, _TOGETHER):
-                w = code.at(b, code.mul(code.add(n, first), depth))
+                w = b + (n + first) * depth
                 sums += _sums(code, x, w, min(_TOGETHER, size - first), depth)
-            y = _total(code, transposed(code, sums + [code.zero] * (lanes - size)))
-            place = code.add(code.mul(i, columns), n)
-            if product.accumulate:
-                y = code.b.fadd(y, code.load(c, place, size))
-            code.store(epilogue.emit(code, y, Spot(place, n, size), extra), c, place, size)
-        code.loop(0, product.rows, row)
-    groups = pieces(columns, lanes)
-    code.units(groups, begin, end, unit)
-    code.finish()
-    return Driver(str(code.fn.name), pointers, sum(g.count for g in groups), 0)
+            y = _total(code.transposed(sums + [code.zero] * (lanes - size)))
+            place = i * columns + n
+            y = finished(code, y, after, c, place, n, size, arrays)
+            code.write(y, c + place, size)
+    return code.driver(sum(g.count for g in groups))
 
 
-def _sums(code: Code, x: Any, w: Any, count: int, depth: int) -> list[Any]:
+def _sums(code: Code, x: Val, w: Val, count: int, depth: int) -> list[Val]:
     """Vectors whose lanes add up to the products of x with `count` rows of w."""
     lanes = code.machine.lanes
     unroll = code.machine.registers // 8  # with `count` sums each: half of the registers
-    round_ = unroll * lanes
 
-    def step(k: Any, width: int, sums: Sequence[Any]) -> list[Any]:
-        left = code.load(x, k, width)
-        return [code.fma(left, code.load(w, code.add(k, j * depth), width), s)
+    def step(k: Index, width: int, sums: Sequence[Val]) -> list[Val]:
+        left = code.read(x + k, width)
+        return [code.fma(left, code.read(w + (k + j * depth), width), s)
                 for j, s in enumerate(sums)]
-
-    def body(i: Any, *state: Any) -> list[Any]:
-        now: list[Any] = []
-        for u in range(unroll):
-            k = code.add(code.mul(i, round_), u * lanes)
-            now += step(k, lanes, state[u * count:(u + 1) * count])
-        return now
     state = [code.zero] * (unroll * count)
-    if depth >= round_:
-        state = code.loop(0, depth // round_, body, state)
-    for k in range(depth // round_ * round_, depth, lanes):
+    whole = depth // (unroll * lanes)
+    for i in code.rounds(0, whole, state) if whole else ():
+        state[:] = [s for u in range(unroll) for s in step(
+            i * (unroll * lanes) + u * lanes, lanes, state[u * count:(u + 1) * count])]
+    for k in range(whole * unroll * lanes, depth, lanes):
         state = [*state[count:], *step(k, min(lanes, depth - k), state[:count])]
-    return [_total(code, state[j::count]) for j in range(count)]
+    return [_total(state[j::count]) for j in range(count)]
 
 
-def _total(code: Code, xs: Sequence[Any]) -> Any:
+def _total(xs: Sequence[Val]) -> Val:
     """x_0 + x_1 + ..., by halves."""
     half = len(xs) // 2
-    return xs[0] if len(xs) == 1 else code.b.fadd(_total(code, xs[:half]), _total(code, xs[half:]))
+    return xs[0] if len(xs) == 1 else _total(xs[:half]) + _total(xs[half:])

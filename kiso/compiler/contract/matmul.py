@@ -14,14 +14,22 @@ way, rows of a block side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kiso.compiler.contract.dots import dots
-from kiso.compiler.contract.driver import Driver, phases_of_sum, pieces, rounded
-from kiso.compiler.contract.emit import Group, Library, partition
-from kiso.compiler.contract.micro import PLAIN, UNROLL, Ahead, Block, Epilogue, Loop, chain, micro
+from kiso.compiler.contract.emit import (
+    Driver,
+    Group,
+    Index,
+    Library,
+    Val,
+    chopped,
+    partition,
+    rounded,
+)
+from kiso.compiler.contract.micro import UNROLL, Block, Loop, Stream, micro, needed
 from kiso.compiler.contract.pack import panel_packer, row_packer
 from kiso.compiler.contract.tiles import tiling
 
@@ -36,9 +44,6 @@ _REUSED = 24           # rows of A from which on packing B pays
 _FEW = 8               # rows of A up to which B transposed is not worth packing
 _UNITS = 8             # so many threads at least can share a product that is not tiny
 
-_ADDED = Epilogue((), lambda code, x, spot, _: code.b.fadd(
-    x, code.load(code.fn.args[2], spot.offset, spot.lanes)))  # + c[offset]
-
 
 @dataclass(frozen=True)
 class Product:
@@ -49,27 +54,25 @@ class Product:
     depth: int
     transpose_a: bool = False
     transpose_b: bool = False
-    accumulate: bool = False
 
 
-def matmul(library: Library, product: Product, epilogue: Epilogue = PLAIN,
+def matmul(library: Library, product: Product, after: tuple[str, ...] = (),
            name: str = "matmul") -> Driver:
-    """The driver (a, b, c, epilogue's pointers..., scratch, begin, end). Threads may take any
-    ranges of units; a result's value does not depend on them."""
-    if product.rows < _FEW and product.transpose_b and not product.transpose_a:
-        return dots(library, product, epilogue, name)
-    return _Writer(library, product, epilogue, name).write()
+    """The driver (a, b, c, arrays for the work after..., scratch, begin, end). Threads may take
+    any ranges of units; a result's value does not depend on them."""
+    p = product
+    if p.rows < _FEW and p.transpose_b and not p.transpose_a:
+        return dots(library, (p.rows, p.columns, p.depth), after, name)
+    return _Writer(library, product, after, name).write()
 
 
 class _Writer:
-    def __init__(self, library: Library, product: Product, epilogue: Epilogue, name: str):
+    def __init__(self, library: Library, product: Product, after: tuple[str, ...], name: str):
         assert min(product.rows, product.columns, product.depth) > 0, product
-        self.lib, self.product = library, product
-        self.ends = {(False, False): PLAIN, (False, True): epilogue,
-                     (True, False): _ADDED, (True, True): chain(_ADDED, epilogue)}
+        self.lib, self.product, self.after = library, product, after
         self.lanes = library.machine.lanes
         blocks = -(-product.depth // _STEPS)
-        self.blocks = pieces(product.depth, rounded(-(-product.depth // blocks)))
+        self.blocks = chopped(product.depth, rounded(-(-product.depth // blocks)))
         self.steps = self.blocks[0].size
         self.found = tiling(library.machine, (product.rows,), product.columns, self.steps)
         self.patch = self.found.patches[self.found.panels[0].size][0]
@@ -86,135 +89,133 @@ class _Writer:
             at_once = min(at_once, -(-product.rows // _UNITS))
         self.chunks = partition(product.rows, max(self.patch, at_once))
         self.packed_a = rounded(self.chunks[0].size * self.steps) if self.pack_a else 0
-        self.pointers = ("a", "b", "c", *epilogue.pointers, "scratch")
-        self.code = library.function(name, self.pointers, ("begin", "end"))
+        self.code = library.function(name, ("a", "b", "c", *needed(after), "scratch"))
+        self.a, self.b, self.c, *self.arrays, self.scratch = self.code.pointers
 
     def write(self) -> Driver:
-        code, (*_, begin, end) = self.code, self.code.fn.args
-        shared = self.chunks if self.by_rows else self.found.panels
-
-        def each(groups: tuple[Group, ...], body: Callable[[Any, int], None]) -> None:
-            if groups is shared:
-                code.units(groups, begin, end, body)
-            else:
-                code.each(groups, body)
-
-        def blocks(body: Callable[[_Block], None]) -> None:
-            phases_of_sum(code, self.blocks, lambda k, steps, first, last: body(
-                _Block(k, steps, self.product.accumulate or not first, last)))
-
-        def panels(body: Callable[[_Panel], None]) -> None:
-            each(self.found.panels, lambda v, vectors: self._edge(v, vectors, body))
-
-        def chunk(now: _Block, row: Any, rows: int) -> None:
-            packer = row_packer(self.lib, now.steps, self.product.rows, rows, self.patch)
-            source = code.at(code.fn.args[0], code.add(code.mul(now.k, self.product.rows), row))
-            code.call(packer, [source, code.fn.args[-3]])
-            panels(lambda panel: self._tiles(now, panel, self._pack_b(now, panel), row, rows))
-
-        def block(now: _Block, panel: _Panel) -> None:
-            b = self._pack_b(now, panel)
-            each(self.chunks, lambda row, rows: self._tiles(now, panel, b, row, rows))
+        code = self.code
         if self.pack_a:
-            blocks(lambda now: each(self.chunks, lambda row, rows: chunk(now, row, rows)))
+            for now in self._blocks():
+                for row, rows in self._each(self.chunks):
+                    packer = row_packer(self.lib, now.steps, self.product.rows, rows, self.patch)
+                    code.run(packer, self.a + (now.k * self.product.rows + row), self.scratch)
+                    for panel in self._panels():
+                        self._tiles(now, panel, self._pack_b(now, panel), row, rows)
         elif self.outer:
-            blocks(lambda now: panels(lambda panel: block(now, panel)))
+            for now in self._blocks():
+                for panel in self._panels():
+                    self._block(now, panel)
         else:
-            panels(lambda panel: blocks(lambda now: block(now, panel)))
-        code.finish()
+            for panel in self._panels():
+                for now in self._blocks():
+                    self._block(now, panel)
         panel = 4 * self.lanes * self.steps if self.pack_b else 0
-        return Driver(str(code.fn.name), self.pointers, sum(g.count for g in shared),
-                      self.packed_a + panel)
+        shared = self.chunks if self.by_rows else self.found.panels
+        return code.driver(sum(g.count for g in shared), self.packed_a + panel)
 
-    def _edge(self, vector: Any, vectors: int, body: Callable[[_Panel], None]) -> None:
-        """The panel that begins at a vector; the last vector of all may be cut by the edge of C."""
+    def _each(self, groups: tuple[Group, ...]) -> Iterator[tuple[Index, int]]:
+        """All pieces, or this thread's."""
+        shared = self.chunks if self.by_rows else self.found.panels
+        if groups is shared:
+            return self.code.units(groups, *self.code.numbers)
+        return self.code.each(groups)
+
+    def _blocks(self) -> Iterator[_Block]:
+        for k, steps, first, last in self.code.sums(self.blocks):
+            before = () if first else ("sum",)
+            yield _Block(k, steps, last, before + (self.after if last else ()))
+
+    def _panels(self) -> Iterator[_Panel]:
+        """The last vector of all may be cut by the edge of C: a panel of its own."""
         code, lanes, columns = self.code, self.lanes, self.product.columns
-        last = -(-columns // lanes) - vectors  # the first vector of the last panel
-        widths = {False: vectors * lanes, True: columns - last * lanes}
+        for vector, vectors in self._each(self.found.panels):
+            last = -(-columns // lanes) - vectors  # the first vector of the last panel
+            full, edge = vectors * lanes, columns - last * lanes
+            if isinstance(vector, int):
+                yield _Panel(vector * lanes, vectors, edge if vector == last else full)
+            elif full == edge:
+                yield _Panel(vector * lanes, vectors, full)
+            else:
+                for at_end in code.either(code.equal(vector, last)):
+                    yield _Panel(vector * lanes, vectors, edge if at_end else full)
 
-        def real(at_end: bool) -> None:
-            body(_Panel(code.mul(vector, lanes), vectors, widths[at_end]))
-        if widths[True] == widths[False] or isinstance(vector, int):
-            real(isinstance(vector, int) and vector == last)
-        else:
-            code.branch(code.b.icmp_signed("==", vector, code.value(last)),
-                        lambda: real(True), lambda: real(False))
+    def _block(self, now: _Block, panel: _Panel) -> None:
+        b = self._pack_b(now, panel)
+        for row, rows in self._each(self.chunks):
+            self._tiles(now, panel, b, row, rows)
 
-    def _place(self, k: Any, column: Any) -> Any:
+    def _place(self, k: Index, column: Index) -> Val:
         """Address of an element of op(B)."""
-        code, (k_step, step) = self.code, self.strides
-        return code.at(code.fn.args[1], code.add(code.mul(k, k_step), code.mul(column, step)))
+        k_step, step = self.strides
+        return self.b + (k * k_step + column * step)
 
-    def _pack_b(self, now: _Block, panel: _Panel) -> Any:
+    def _pack_b(self, now: _Block, panel: _Panel) -> Val:
         """The address of a panel of B, packed if need be."""
         origin = self._place(now.k, panel.column)
         if not self.pack_b:
             return origin
-        target = self.code.at(self.code.fn.args[-3], self.packed_a)
-        packer = panel_packer(self.lib, now.steps, panel.width, *self.strides)
-        self.code.call(packer, [origin, target])
+        target = self.scratch + self.packed_a
+        self.code.run(panel_packer(self.lib, now.steps, panel.width, *self.strides), origin, target)
         return target
 
-    def _tiles(self, now: _Block, panel: _Panel, b: Any, row: Any, rows: int) -> None:
+    def _tiles(self, now: _Block, panel: _Panel, b: Val, row: Index, rows: int) -> None:
         """The micro-kernels of one panel, at b, over a chunk of rows."""
         code, p = self.code, self.product
-        a, _, c, *extra = code.fn.args[:-3]
         tiles = partition(rows, self.patch)
         b_step = panel.vectors * self.lanes if self.pack_b else p.columns
         ahead, fetched = self._ahead(now, panel, tiles[-1].size)
-
-        def tile(r: Any, size: int) -> None:
-            here = code.add(row, r)
+        for r, size in code.each(tiles):
+            here = row + r
             if self.pack_a:
-                source = code.at(code.fn.args[-3], code.mul(r, now.steps))
+                source = self.scratch + r * now.steps
                 a_row, a_step = 1, size
             else:
-                source = code.at(a, code.add(code.mul(here, p.depth), now.k))
+                source = self.a + (here * p.depth + now.k)
                 a_row, a_step = p.depth, 1
-            spec = Block(tuple(i * a_row for i in range(size)),
-                         tuple(i * p.columns for i in range(size)), panel.width,
-                         (Loop(now.steps, a_step, b_step),), self.pack_b, ahead=ahead)
-            offset = code.add(code.mul(here, p.columns), panel.column)
-            code.call(micro(self.lib, spec, self.ends[now.load, now.last]),
-                      [source, b, c, *fetched(r, offset), *(extra if now.last else ())],
-                      [offset, panel.column])
-        code.each(tiles, tile)
+            block = Block(tuple(i * a_row for i in range(size)),
+                          tuple(i * p.columns for i in range(size)), panel.width,
+                          (Loop(now.steps, a_step, b_step),), self.pack_b, after=now.after,
+                          ahead=ahead)
+            offset = here * p.columns + panel.column
+            arrays = self.arrays if now.last else []
+            code.run(micro(self.lib, block), source, b, self.c, *fetched(r, offset), *arrays,
+                     offset, panel.column)
 
     def _ahead(self, now: _Block, panel: _Panel, size: int,
-               ) -> tuple[Ahead | None, Callable[[Any, Any], list[Any]]]:
+               ) -> tuple[Stream | None, Callable[[Index, Index], list[Val]]]:
         """What tiles of `size` rows fetch so that it comes from memory as fast as it is needed: the
         next tile of a large C, or a quarter of the part of a large B that is read next. Gives also
         where that begins, for the tile's first row and place in C."""
-        code, p, width = self.code, self.product, panel.vectors * self.lanes
-        lines = Ahead(-(-width // 16), 16, p.columns)
+        p, width = self.product, panel.vectors * self.lanes
+        lines = Stream(tuple(range(0, width, 16)), p.columns)
         if p.rows * p.columns >= _HUGE and p.depth <= _STEPS:
-            return lines, lambda r, offset: [code.at(
-                code.fn.args[2], code.add(offset, size * p.columns))]
+            return lines, lambda r, offset: [self.c + (offset + size * p.columns)]
         if not self.pack_b or p.columns * p.depth < _LARGE:
             return None, lambda r, offset: []
         down = not (self.outer or now.last)  # to the next block of the same columns
-        k = code.add(now.k, now.steps) if down else now.k if self.outer else 0
-        origin = self._place(k, panel.column if down else code.add(panel.column, width))
+        k = now.k + now.steps if down else now.k if self.outer else 0
+        origin = self._place(k, panel.column if down else panel.column + width)
         step = (width if p.transpose_b else now.steps) // _QUARTERS * max(self.strides)
 
-        def quarter(r: Any, offset: Any) -> list[Any]:
-            tile = code.b.udiv(code.value(r), code.value(size))
-            return [code.at(origin, code.mul(code.b.urem(tile, code.value(_QUARTERS)), step))]
-        return Ahead(width // _QUARTERS, p.depth, UNROLL) if p.transpose_b else lines, quarter
+        def quarter(r: Index, offset: Index) -> list[Val]:
+            return [origin + r // size % _QUARTERS * step]
+        if p.transpose_b:
+            lines = Stream(tuple(i * p.depth for i in range(width // _QUARTERS)), UNROLL)
+        return lines, quarter
 
 
 class _Block(NamedTuple):
-    """A block of K; C may hold part of the sum before; after the last block the sum is complete."""
+    """A block of K; after the last one the sum is complete. What to do after it."""
 
-    k: Any
+    k: Index
     steps: int
-    load: bool
     last: bool
+    after: tuple[str, ...]
 
 
 class _Panel(NamedTuple):
     """A panel of B: its first column, vectors, real columns."""
 
-    column: Any
+    column: Index
     vectors: int
     width: int

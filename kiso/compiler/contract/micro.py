@@ -1,7 +1,7 @@
 """The micro-kernel: a small block of results held in registers while one long sum runs.
 
     acc[p][v] = sum over r of A[a_rows[p] + r . a] * B[r . b + v]
-    C[c_rows[p] + v] = epilogue((0 or C) + acc[p][v])
+    C[c_rows[p] + v] = acc[p][v], and what is to be done after the sum
 
 p counts rows (pixels, samples), v vectors of columns. r runs through a nest of loops of constant
 extents; loop k moves A by its stride a and B by its stride b. Elements of A are spread over a
@@ -12,17 +12,14 @@ Block", 2019).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 from math import prod
-from typing import Any
 
-from kiso.compiler.contract.emit import Code, Library
+from kiso.compiler.contract.emit import Code, Index, Library, Val
 
-__all__ = ["EPILOGUES", "PLAIN", "UNROLL", "Ahead", "Block", "Epilogue", "Loop", "Spot", "bias",
-           "chain", "mask", "micro", "relu", "residual", "rounds"]
+__all__ = ["UNROLL", "Block", "Loop", "Stream", "finished", "micro", "needed", "rounds"]
 
 UNROLL = 4  # steps of the innermost loop in a round
 FETCHED = 4  # stretches of memory that are fetched side by side
@@ -41,12 +38,11 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Ahead:
-    """What the next kernels will read is fetched into the cache on the way: in each round of the
-    innermost loop `lines` places, `gap` apart, then on by `step` (in floats)."""
+class Stream:
+    """Memory that is fetched into the cache on the way: in each round of the innermost loop these
+    places, then on by `step` (in floats)."""
 
-    lines: int
-    gap: int
+    lines: tuple[int, ...]
     step: int
 
 
@@ -61,74 +57,38 @@ class Block:
     width: int
     loops: tuple[Loop, ...]
     padded: bool = True     # B may be read up to the full vector
-    load: bool = False      # add to C
-    final: bool = True      # apply the epilogue
-    ahead: Ahead | None = None
+    after: tuple[str, ...] = ()  # see `finished`
+    ahead: Stream | None = None  # what the next kernels will read
     joint: int = 1
     apart: int = 0
     beside: bool = False
 
 
-@dataclass(frozen=True)
-class Spot:
-    """Where a vector of results goes: C[offset], columns column.. (i64 values), lanes real."""
-
-    offset: Any
-    column: Any
-    lanes: int
+def needed(after: Sequence[str]) -> list[str]:
+    """Further arrays for what is done after a sum, in order."""
+    return [name for name in after if name in ("bias", "add", "mask")]
 
 
-@dataclass(frozen=True)
-class Epilogue:
-    """Work on finished results: emit(code, vector, spot, pointers) -> vector, where `pointers` are
-    further arguments of the driver, named here. `alike`: which of them lie as C does."""
+def finished(code: Code, x: Val, after: Sequence[str], c: Val, offset: Index, column: Index,
+             lanes: int, arrays: Sequence[Val]) -> Val:
+    """What becomes of a vector of sums that goes to C[offset], columns column.. :
 
-    pointers: tuple[str, ...]
-    emit: Callable[[Code, Any, Spot, Sequence[Any]], Any]
-    alike: tuple[bool, ...] = ()
-
-
-def _nothing(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
+        sum     + C[offset]
+        bias    + bias[column]
+        add     + other[offset], laid out as C
+        mask    x where other[offset] > 0, else 0; NaN stays NaN, as in the op
+        relu    max(x, 0)
+    """
+    rest = iter(arrays)
+    for name in after:
+        if name == "relu":
+            x = code.select(x < 0.0, 0.0, x)
+        elif name == "sum":
+            x = x + code.read(c + offset, lanes)
+        else:
+            other = code.read(next(rest) + (column if name == "bias" else offset), lanes)
+            x = x * code.select(other > 0.0, 1.0, code.zero) if name == "mask" else x + other
     return x
-
-
-def _bias(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
-    return code.b.fadd(x, code.load(pointers[0], spot.column, spot.lanes))
-
-
-def _relu(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
-    return code.maximum(x, code.zero)
-
-
-def _residual(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
-    return code.b.fadd(x, code.load(pointers[0], spot.offset, spot.lanes))
-
-
-def _mask(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
-    # A product, not a choice: NaN stays NaN, as in the op.
-    on = code.b.fcmp_ordered(">", code.load(pointers[0], spot.offset, spot.lanes), code.zero)
-    return code.b.fmul(x, code.b.select(on, code.one, code.zero))
-
-
-PLAIN = Epilogue((), _nothing)
-bias = Epilogue(("bias",), _bias, (False,))              # + bias[column]
-relu = Epilogue((), _relu)                     # max(x, 0)
-residual = Epilogue(("residual",), _residual, (True,))  # + residual[offset], laid out as C
-mask = Epilogue(("other",), _mask, (True,))             # x where other[offset] > 0, else 0
-EPILOGUES = {"bias": bias, "add": residual, "relu": relu, "mask": mask}  # see loops.Contract
-
-
-@cache
-def chain(*epilogues: Epilogue) -> Epilogue:
-    """One after the other."""
-    def emit(code: Code, x: Any, spot: Spot, pointers: Sequence[Any]) -> Any:
-        first = 0
-        for e in epilogues:
-            x = e.emit(code, x, spot, pointers[first:first + len(e.pointers)])
-            first += len(e.pointers)
-        return x
-    return Epilogue(tuple(p for e in epilogues for p in e.pointers), emit,
-                    tuple(a for e in epilogues for a in e.alike))
 
 
 def merged(loops: Sequence[Loop]) -> list[Loop]:
@@ -147,83 +107,65 @@ def merged(loops: Sequence[Loop]) -> list[Loop]:
 
 
 def rounds(loops: Sequence[Loop]) -> int:
-    """Rounds of the innermost loop in a kernel (see `Ahead`)."""
+    """Rounds of the innermost loop in a kernel (see `Stream`)."""
     *outer, last = merged(loops)
     short = last.extent <= 2 * UNROLL and not last.free
     inner = 1 if short else last.extent // UNROLL
     return max(1, prod(loop.extent for loop in outer) * inner)
 
 
-def micro(library: Library, block: Block, epilogue: Epilogue = PLAIN) -> Any:
-    """The function (a, b, c, next, epilogue's pointers..., offset, column, extents of free
+def micro(library: Library, block: Block) -> str:
+    """The function (a, b, c, next, arrays for the work after..., offset, column, extents of free
     loops...) of a micro-kernel: `offset` is that of its first result in C, `column` the number of
     its first column; `next` is there only with `ahead`."""
-    key = ("micro", block, epilogue if block.final else PLAIN)
-    if key not in library.made:
-        library.made[key] = _Writer(library, block, key[2]).write()
-    return library.made[key]
+    following = ["next"] if block.ahead else []
+    free = ["extent" for loop in block.loops if loop.free]
+    vectors = -(-block.width // library.machine.lanes)
+    return library.once(f"micro_{len(block.a_rows)}x{vectors}",
+                        ["a", "b", "c", *following, *needed(block.after)],
+                        ["offset", "column", *free], _write, block)
 
 
-@dataclass(frozen=True)
-class _Stream:
-    """Cache lines to fetch in every round, and how far on they are in the next one."""
-
-    lines: list[int]
-    step: int
+def _write(code: Code, block: Block) -> None:
+    _Kernel(code, block).write()
 
 
-class _Writer:
-    def __init__(self, library: Library, block: Block, epilogue: Epilogue):
-        self.block = block
-        self.epilogue = epilogue
-        self.streams: list[_Stream] = []
-        lanes = library.machine.lanes
-        left = range(block.width, 0, -lanes)
-        self.lanes = [min(lanes, w) for w in left]  # real lanes of each vector
-        name = f"micro_{len(block.a_rows)}x{len(self.lanes)}"
-        following = ("next",) if block.ahead else ()
-        free = [f"extent{i}" for i, loop in enumerate(block.loops) if loop.free]
-        self.code = library.function(name, ("a", "b", "c", *following, *epilogue.pointers),
-                                     ("offset", "column", *free), internal=True)
+class _Kernel:
+    def __init__(self, code: Code, block: Block):
+        self.code, self.block = code, block
+        full = code.machine.lanes
+        self.lanes = [min(full, w) for w in range(block.width, 0, -full)]  # real, of each vector
+        self.extents = code.numbers[2:]
+        self.streams: list[Stream] = []
 
-    def write(self) -> Any:
+    def write(self) -> None:
         code, block = self.code, self.block
-        pointers = 3 + bool(block.ahead) + len(self.epilogue.pointers)
-        a, b, c, *extra = code.fn.args[:pointers]
-        offset, column, *self.extents = code.fn.args[pointers:]
-        starts: list[Any] = []
-        if block.ahead:
-            following, *extra = extra
-            starts = [following]
-            gaps = [i * block.ahead.gap for i in range(block.ahead.lines)]
-            self.streams = [_Stream(gaps, block.ahead.step)]
-        step = code.machine.lanes
+        a, b, c, *arrays = code.pointers
+        offset, column = code.numbers[:2]
+        starts = [arrays.pop(0)] if block.ahead else []
+        self.streams = [block.ahead] if block.ahead else []
+        full, results = code.machine.lanes, self._results()
         places = [(r, v) for r in block.c_rows for v in range(len(self.lanes))]
-        # The places of C, and what the epilogue reads, come to the cache while the sum is computed.
-        alike = [c, *(x for x, like in zip(extra, self.epilogue.alike, strict=block.final) if like)]
-        stretches = self._stretches()
-        for pointer in alike:
-            if stretches:
-                starts.append(code.at(pointer, offset))
-                self.streams.append(stretches)
-            elif pointer is not c or block.load:
+        # The places of C, and what is read after the sum, come to the cache while it is computed.
+        for name, array in (("c", c), *zip(needed(block.after), arrays, strict=True)):
+            if results and name != "bias":
+                starts.append(array + offset)
+                self.streams.append(results)
+            elif name in ("add", "mask") or (name == "c" and "sum" in block.after):
                 for (r, v), e in product(places, range(block.joint)):
-                    code.prefetch(pointer, code.add(offset, r + v * step + e * block.apart))
+                    code.prefetch(array + (offset + (r + v * full + e * block.apart)))
         sums = [code.zero] * len(places)
         if all(loop.extent for loop in block.loops):
-            sums = self._nest(merged(block.loops), [a, b, *starts, *sums])[2 + len(starts):]
+            state = [a, b, *starts, *sums]
+            self._nest(merged(block.loops), state)
+            sums = state[2 + len(starts):]
         for (whole, (r, v)), e in product(zip(sums, places, strict=True), range(block.joint)):
-            here = code.add(offset, r + v * step + e * block.apart)
+            here = offset + (r + v * full + e * block.apart)
             x = code.shifted(whole, e * block.width)
-            if block.load:
-                x = code.b.fadd(x, code.load(c, here, self.lanes[v]))
-            if block.final:
-                spot = Spot(here, code.add(column, v * step), self.lanes[v])
-                x = self.epilogue.emit(code, x, spot, extra)
-            code.store(x, c, here, self.lanes[v])
-        return code.finish()
+            x = finished(code, x, block.after, c, here, column + v * full, self.lanes[v], arrays)
+            code.write(x, c + here, self.lanes[v])
 
-    def _stretches(self) -> _Stream | None:
+    def _results(self) -> Stream | None:
         """The places of C, if they are a few stretches of memory, a part of each in every round;
         the end runs ahead into the next kernel's."""
         block, pixel = self.block, len(self.lanes) * self.code.machine.lanes
@@ -233,63 +175,57 @@ class _Writer:
                 len(begins) > FETCHED:
             return None
         step = -(-len(rows) // len(begins) * pixel // rounds(block.loops))
-        return _Stream([r + i for r in begins for i in range(0, step, 16)], step)
+        return Stream(tuple(r + i for r in begins for i in range(0, step, 16)), step)
 
-    def _nest(self, loops: Sequence[Loop], state: list[Any]) -> list[Any]:
-        """All rounds of these loops. The state is [a, b, *streams, *sums]; gives it moved
-        on."""
+    def _nest(self, loops: Sequence[Loop], state: list[Val]) -> None:
+        """All rounds of these loops. The state is [a, b, *streams, *sums]; they move it on."""
         code, head = self.code, loops[0]
         if len(loops) == 1:
-            return self._inner(head, state)
+            self._inner(head, state)
+            return
         extent = self.extents.pop(0) if head.free else head.extent
+        for _ in code.rounds(0, extent, state, guard=False):
+            a, b = state[:2]
+            self._nest(loops[1:], state)
+            state[:2] = a + head.a, b + head.b
 
-        def body(_: Any, a: Any, b: Any, *rest: Any) -> list[Any]:
-            inner = self._nest(loops[1:], [a, b, *rest])
-            return [code.at(a, head.a), code.at(b, head.b), *inner[2:]]
-        return code.loop(0, extent, body, state, some=True)
-
-    def _inner(self, loop: Loop, state: list[Any]) -> list[Any]:
+    def _inner(self, loop: Loop, state: list[Val]) -> None:
         """The innermost loop, unrolled: wholly if short, else by four."""
         code, first = self.code, 2 + len(self.streams)
         unroll = loop.extent if loop.extent <= 2 * UNROLL and not loop.free else UNROLL
+        count = (self.extents.pop() if loop.free else loop.extent) // unroll
         rows = set(self.block.a_rows)
         # Rows may read in this step what others read in the next (pixels side by side of one
         # channel). If the compiler saw that, it would keep these values and run out of registers.
         shared = any(r + u * loop.a in rows for r in rows for u in range(1, unroll) if loop.a)
-
-        def body(_: Any, a: Any, b: Any, *rest: Any) -> list[Any]:
-            moved: list[Any] = []
-            for place, stream in zip(rest, self.streams, strict=False):
+        for _ in code.rounds(0, count, state, guard=False):
+            (a, b), places, sums = state[:2], state[2:first], state[first:]
+            for place, stream in zip(places, self.streams, strict=True):
                 for line in stream.lines:
-                    code.prefetch(place, line)
-                moved.append(code.at(place, stream.step))
-            now = list(rest[len(moved):])
+                    code.prefetch(place + line)
+            moved = [p + s.step for p, s in zip(places, self.streams, strict=True)]
             for u in range(unroll):
                 if shared:
-                    now = self._step(code.hidden(code.at(a, u * loop.a)), b, 0, u * loop.b, now)
+                    sums = self._step(code.hidden(a + u * loop.a), b, 0, u * loop.b, sums)
                 else:
-                    now = self._step(a, b, u * loop.a, u * loop.b, now)
-            return [code.at(a, unroll * loop.a), code.at(b, unroll * loop.b), *moved, *now]
-        if loop.free:
-            count = code.b.udiv(self.extents.pop(), code.value(unroll))
-            return code.loop(0, count, body, state, some=True)
-        state = code.loop(0, loop.extent // unroll, body, state)
-        for u in range(loop.extent % unroll):
-            state[first:] = self._step(state[0], state[1], u * loop.a, u * loop.b, state[first:])
-        return state
+                    sums = self._step(a, b, u * loop.a, u * loop.b, sums)
+            state[:] = a + unroll * loop.a, b + unroll * loop.b, *moved, *sums
+        for u in range(0 if loop.free else loop.extent % unroll):
+            a, b = state[:2]
+            state[first:] = self._step(a, b, u * loop.a, u * loop.b, state[first:])
 
-    def _step(self, a: Any, b: Any, to_a: int, to_b: int, sums: list[Any]) -> list[Any]:
+    def _step(self, a: Val, b: Val, to_a: int, to_b: int, sums: list[Val]) -> list[Val]:
         """One r: a row of B times a column of A."""
         code, full = self.code, self.code.machine.lanes
-        row = [code.load(b, to_b + v * full, full if self.block.padded else lanes)
+        row = [code.read(b + (to_b + v * full), full if self.block.padded else lanes)
                for v, lanes in enumerate(self.lanes)]
-        result: list[Any] = []
+        result: list[Val] = []
         for p, place in enumerate(self.block.a_rows):
             here = place + to_a
             if self.block.beside:
-                factors = [code.load(a, here + v * full, n) for v, n in enumerate(self.lanes)]
+                factors = [code.read(a + (here + v * full), n) for v, n in enumerate(self.lanes)]
             else:
-                factors = [code.splat(code.scalar(a, here))] * len(row)
+                factors = [code.widen(code.load(a + here, "float"), full)] * len(row)
             result += [code.fma(x, w, sums[p * len(row) + v])
                        for v, (x, w) in enumerate(zip(factors, row, strict=True))]
         return result

@@ -1,134 +1,164 @@
-"""Packing: B as the micro-kernel wants to read it, panel by panel without gaps.
+"""Packing: operands as the micro-kernel wants to read them, without gaps and without a border test.
 
 A panel of V vectors of columns holds, for each step k of the reduction, V * lanes floats side by
 side; columns beyond the last are zero. Panels lie one after the other: the one that begins with
-vector v starts at v * lanes * K.
+vector v starts at v * lanes * K. Rows of an image are copied with zeros around them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from kiso.compiler.contract.emit import I32, Code, Library, ir, partition
+from kiso.compiler.contract.emit import Code, Index, Library, Val, chopped, partition
 
-__all__ = ["panel_packer", "row_packer", "spreader", "transposed"]
+__all__ = ["Window", "panel_packer", "row_copier", "row_packer", "spreader", "zero_fill"]
 
 
-def row_packer(library: Library, steps: int, stride: int, rows: int, patch: int) -> Any:
+def row_packer(library: Library, steps: int, stride: int, rows: int, patch: int) -> str:
     """The function (source, target): target[tile][k][row in tile] = source[k * stride + row] for
     the tiles of partition(rows, patch), one after the other without gaps."""
-    key = ("rows", steps, stride, rows, patch)
-    if key not in library.made:
-        code = library.function(f"pack_rows_{rows}", ("source", "target"), (), internal=True)
-        source, target = code.fn.args
-        lanes = code.machine.lanes
-
-        def tile(r: Any, size: int) -> None:
-            def line(k: Any) -> None:
-                here, there = code.add(r, code.mul(k, stride)), code.mul(k, size)
-                for w in range(0, size, lanes):
-                    n = min(lanes, size - w)
-                    x = code.load(source, code.add(here, w), n)
-                    code.store(x, target, code.add(code.mul(r, steps), there, w), n)
-            code.loop(0, steps, line)
-        code.each(partition(rows, patch), tile)
-        library.made[key] = code.finish()
-    return library.made[key]
+    return library.once(f"pack_rows_{rows}", ["source", "target"], [], _rows,
+                        steps, stride, rows, patch)
 
 
-def panel_packer(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> Any:
+def _rows(code: Code, steps: int, stride: int, rows: int, patch: int) -> None:
+    source, target = code.pointers
+    lanes = code.machine.lanes
+    for r, size in code.each(partition(rows, patch)):
+        for k in code.rounds(0, steps):
+            here, there = r + k * stride, k * size
+            for w in range(0, size, lanes):
+                n = min(lanes, size - w)
+                x = code.read(source + (here + w), n)
+                code.write(x, target + (r * steps + there + w), n)
+
+
+def panel_packer(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> str:
     """The function (source, target): target[k][n] = source[k * k_stride + n * n_stride] for
     n < width, else 0 up to the vector."""
-    key = ("panel", steps, width, k_stride, n_stride)
-    if key not in library.made:
-        code = library.function(f"pack_panel_{width}", ("source", "target"), (), internal=True)
-        _pack_panel(code, steps, width, k_stride, n_stride)
-        library.made[key] = code.finish()
-    return library.made[key]
+    write = _lines if n_stride == 1 else _squares if k_stride == 1 else _elements
+    return library.once(f"pack_panel_{width}", ["source", "target"], [], write,
+                        steps, width, k_stride, n_stride)
 
 
-def spreader(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> Any:
+def _lines(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
+    """Columns are neighbours in memory."""
+    source, target = code.pointers
+    lanes = code.machine.lanes
+    for k in code.rounds(0, steps):
+        for w in range(0, width, lanes):
+            x = code.read(source + (k * k_stride + w), min(lanes, width - w))
+            code.write(x, target + (k * _whole(width, lanes) + w), lanes)
+
+
+def _squares(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
+    """Steps are neighbours in memory: squares are transposed."""
+    source, target = code.pointers
+    lanes = code.machine.lanes
+
+    def square(k: Index, size: int, w: int) -> None:
+        count = min(lanes, width - w)
+        rows = [code.read(source + (k + (w + n) * n_stride), size) if n < count else code.zero
+                for n in range(lanes)]
+        for i, x in enumerate(code.transposed(rows)[:size]):
+            code.write(x, target + ((k + i) * _whole(width, lanes) + w), lanes)
+    full = steps // lanes * lanes
+    for w in range(0, width, lanes):
+        for k, size in code.each(partition(full, lanes)):
+            square(k, size, w)
+        if steps > full:
+            square(full, steps - full, w)
+
+
+def _elements(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
+    """One by one, where neither direction is contiguous."""
+    source, target = code.pointers
+    lanes = code.machine.lanes
+    whole = _whole(width, lanes)
+    for k in code.rounds(0, steps):
+        if width % lanes:
+            code.write(code.zero, target + (k * whole + (whole - lanes)), lanes)
+        for n in code.rounds(0, width):
+            x = code.load(source + (k * k_stride + n * n_stride), "float")
+            code.store(x, target + (k * whole + n))
+
+
+def _whole(width: int, lanes: int) -> int:
+    return -(-width // lanes) * lanes
+
+
+def spreader(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> str:
     """The function (source, target): target[k][n] = source[k * k_stride + n * n_stride] for
     n < width, a part of a vector; the rest of it stays as it is."""
-    key = ("spread", steps, width, k_stride, n_stride)
-    if key not in library.made:
-        code = library.function("spread", ("source", "target"), (), internal=True)
-        source, target = code.fn.args
-
-        def line(k: Any) -> None:
-            for n in range(width):
-                x = code.scalar(source, code.add(code.mul(k, k_stride), n * n_stride))
-                place = code.at(target, code.add(code.mul(k, code.machine.lanes), n))
-                code.b.store(x, place, align=4)
-        code.loop(0, steps, line)
-        library.made[key] = code.finish()
-    return library.made[key]
+    return library.once("spread", ["source", "target"], [], _spread,
+                        steps, width, k_stride, n_stride)
 
 
-def _pack_panel(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
-    source, target = code.fn.args
-    lanes = code.machine.lanes
-    whole = -(-width // lanes) * lanes
-    if n_stride == 1:
-        def line(k: Any) -> None:
-            for w in range(0, width, lanes):
-                x = code.load(source, code.add(code.mul(k, k_stride), w), min(lanes, width - w))
-                code.store(x, target, code.add(code.mul(k, whole), w), lanes)
-        code.loop(0, steps, line)
-        return
-    if k_stride != 1:
-        _pack_single(code, source, target, steps, width, k_stride, n_stride)
-        return
-
-    for w in range(0, width, lanes):
-        count = min(lanes, width - w)
-
-        def square(k: Any, size: int, w: int = w, count: int = count) -> None:
-            rows = [code.load(source, code.add(k, (w + n) * n_stride), size) if n < count else
-                    code.zero for n in range(lanes)]
-            for i, x in enumerate(transposed(code, rows)[:size]):
-                code.store(x, target, code.add(code.mul(code.add(k, i), whole), w), lanes)
-        full = steps // lanes * lanes
-        if full:
-            code.each(partition(full, lanes), square)
-        if steps > full:
-            square(full, steps - full)
+def _spread(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
+    source, target = code.pointers
+    for k in code.rounds(0, steps):
+        for n in range(width):
+            x = code.load(source + (k * k_stride + n * n_stride), "float")
+            code.store(x, target + (k * code.machine.lanes + n))
 
 
-def _pack_single(code: Code, source: Any, target: Any, steps: int, width: int, k_stride: int,
-                 n_stride: int) -> None:
-    """Element by element, where neither direction is contiguous."""
-    lanes = code.machine.lanes
-    whole = -(-width // lanes) * lanes
+@dataclass(frozen=True)
+class Window:
+    """Columns `left`.. (`columns` of them, some outside of the image) of rows of an image
+    (height, width, channels); of each pixel `depth` channels."""
 
-    def line(k: Any) -> None:
-        if width % lanes:
-            code.store(code.zero, target, code.add(code.mul(k, whole), whole - lanes), lanes)
+    height: int
+    width: int
+    channels: int
+    left: int
+    columns: int
+    depth: int
 
-        def one(n: Any) -> None:
-            x = code.scalar(source, code.add(code.mul(k, k_stride), code.mul(n, n_stride)))
-            code.b.store(x, code.at(target, code.add(code.mul(k, whole), n)), align=4)
-        code.loop(0, width, one)
-    code.loop(0, steps, line)
+    @property
+    def row(self) -> int:
+        """Floats in a row of the copy."""
+        return self.columns * self.depth
 
 
-def transposed(code: Code, rows: Sequence[Any]) -> list[Any]:
-    """A square of vectors, turned: in step s, blocks of s elements change places across the
-    diagonal, s = 1, 2, 4, ..."""
-    n = len(rows)
-    kind = ir.VectorType(I32, n)
-    now = list(rows)
-    step = 1
-    while step < n:
-        upper = [j if not j & step else n + j - step for j in range(n)]
-        lower = [j + step if not j & step else n + j for j in range(n)]
-        following = list(now)
-        for i in range(n):
-            if not i & step:
-                a, b = now[i], now[i + step]
-                following[i] = code.b.shuffle_vector(a, b, ir.Constant(kind, upper))
-                following[i + step] = code.b.shuffle_vector(a, b, ir.Constant(kind, lower))
-        now = following
-        step *= 2
-    return now
+def row_copier(library: Library, window: Window, rows: int) -> str:
+    """The function (image, target, first): copies so many rows of the image, from the row `first`
+    on, as the window sees them; what is outside of the image is zero, so that no tap tests for
+    borders."""
+    return library.once("copy_rows", ["image", "target"], ["first"], _copy_rows, window, rows)
+
+
+def _copy_rows(code: Code, w: Window, rows: int) -> None:
+    (image, target), (first,) = code.pointers, code.numbers
+    before = max(0, -w.left) * w.depth
+    low, high = max(0, w.left), min(w.width, w.left + w.columns)
+    pixels = max(0, high - low)
+    after = w.row - before - pixels * w.depth
+    for i in code.rounds(0, rows):
+        row = first + i
+        here = target + i * w.row
+        # One unsigned comparison: a negative row is a huge one.
+        within = code.compare("lt", row, code.value(w.height, "i64"), unsigned=True)
+        for inside in code.either(within):
+            if not inside:
+                zero_fill(code, here, w.row)
+                continue
+            place = row * (w.width * w.channels) + low * w.channels
+            zero_fill(code, here, before)
+            source, middle = image + place, here + before
+            if w.depth == w.channels:
+                _copy(code, source, middle, pixels * w.depth)
+            elif pixels:
+                for j in code.rounds(0, pixels):
+                    _copy(code, source + j * w.channels, middle + j * w.depth, w.depth)
+            zero_fill(code, here + (w.row - after), after)
+
+
+def zero_fill(code: Code, target: Val, count: int) -> None:
+    """target[i] = 0 for i < count."""
+    _copy(code, None, target, count)
+
+
+def _copy(code: Code, source: Val | None, target: Val, count: int) -> None:
+    """target[i] = source[i] for i < count; source None stands for zeros."""
+    for i, n in code.each(chopped(count, code.machine.lanes)):
+        code.write(code.zero if source is None else code.read(source + i, n), target + i, n)

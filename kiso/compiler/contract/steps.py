@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.contract.conv import conv_forward, conv_input_gradient
+from kiso.compiler.codegen import ir
+from kiso.compiler.contract.conv import SlidingDriver
 from kiso.compiler.contract.conv_weights import by_columns, conv_weight_gradient, conv_weight_sum
-from kiso.compiler.contract.driver import Driver
-from kiso.compiler.contract.emit import Library, Machine
+from kiso.compiler.contract.emit import Driver, Library, Machine
 from kiso.compiler.contract.matmul import Product, matmul
-from kiso.compiler.contract.micro import EPILOGUES, PLAIN, Epilogue, chain
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.loops import Buffer, Contract, Program
 
@@ -121,9 +120,9 @@ def expand(program: Program, machine: Machine, load: Load) -> Expansion:
 
 @cache
 def _version() -> str:
-    """What the generator is: the hash of its source."""
+    """What the generator is: the hash of its source, and of the writer's."""
     digest = sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(ir.__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -146,7 +145,7 @@ class _Expander:
         def source() -> Source:
             library = Library(self.machine, prefix=f"{key}_")
             drivers, size = write(library, key)
-            return Source(str(library.module), drivers, size)
+            return Source(library.text(), drivers, size)
         if key not in self.known:
             self.known[key] = self.load(key, source)
         return self.known[key]
@@ -182,7 +181,7 @@ class _Expander:
         product = Product(rows, columns, depth, *contract.turned)
 
         def matrix_product(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
-            return (matmul(library, product, epilogue(contract.after), name),), 0
+            return (matmul(library, product, contract.after, name),), 0
         (driver,), _ = self.made(matrix_product, product, contract.after)
         self.step(contract, driver, contract.inputs[:2], contract.buffer,
                   2 * rows * columns * depth, contract.inputs[2:])
@@ -196,9 +195,8 @@ class _Expander:
         strides = taps_first(W)
 
         def convolution(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
-            make = conv_input_gradient if backward else conv_forward
-            found = make(library, conv, epilogue(contract.after), name=name)
-            return (found.packer(strides, backward), found.main), found.packed_size
+            found = SlidingDriver(library, conv, backward, contract.after, name)
+            return (found.packer(strides), found.main), found.packed_size
         (packer, main), size = self.made(convolution, conv, backward, strides, contract.after)
         packed = self.floats_buffer(size, "packed")
         self.step(contract, packer, (W,), packed)
@@ -230,11 +228,6 @@ class _Expander:
             return (conv_weight_sum(library, conv, shares, strides, name),), 0
         (total,), _ = self.made(weight_sum, conv, shares, strides)
         self.step(contract, total, (into,), W)
-
-
-def epilogue(after: Sequence[str]) -> Epilogue:
-    """What the plan wants done with each result."""
-    return chain(*(EPILOGUES[name] for name in after)) if after else PLAIN
 
 
 def taps_first(W: Buffer) -> tuple[int, int, int, int]:

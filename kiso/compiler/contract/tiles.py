@@ -14,7 +14,7 @@ from math import prod
 
 from kiso.compiler.contract.emit import Group, Machine, partition
 
-__all__ = ["MOST_VECTORS", "Tiling", "cycles", "most_rows", "patch", "tiling"]
+__all__ = ["MOST_VECTORS", "Panels", "Tiling", "most_rows", "panels", "patch", "tiling"]
 
 _LATENCY = 4
 MOST_VECTORS = 4
@@ -28,6 +28,29 @@ class Tiling:
     panels: tuple[Group, ...]              # in vectors
     patches: dict[int, tuple[int, ...]]    # vectors -> patch
     cycles: float
+
+
+@dataclass(frozen=True)
+class Panels:
+    """`count` equal panels from a vector on: their vectors, and real columns of each."""
+
+    vector: int
+    count: int
+    size: int
+    width: int
+
+
+def panels(groups: tuple[Group, ...], columns: int, lanes: int) -> list[Panels]:
+    """Panels of so many columns; the last one is by itself if it ends before its vectors do."""
+    result: list[Panels] = []
+    for g in groups:
+        end = g.start + g.count * g.size
+        edge = int(end * lanes > columns)
+        for start, count in ((g.start, g.count - edge), (end - g.size, edge)):
+            if count:
+                width = min(columns - start * lanes, g.size * lanes)
+                result.append(Panels(start, count, g.size, width))
+    return result
 
 
 def most_rows(machine: Machine, vectors: int) -> int:
