@@ -15,26 +15,20 @@ from kiso.compiler.contract import (
     AVX2,
     AVX512,
     NEON,
-    PLAIN,
     Conv,
     Driver,
     Library,
     Product,
-    bias,
-    chain,
-    conv_forward,
-    conv_input_gradient,
+    SlidingDriver,
     conv_weight_gradient,
     conv_weight_sum,
     matmul,
-    relu,
-    residual,
 )
 from kiso.compiler.contract.emit import partition
 from kiso.compiler.contract.tiles import most_rows, tiling
 
 MACHINES = [AVX512, AVX2, NEON]  # any width runs anywhere: LLVM splits what is too wide
-FULL = chain(bias, residual, relu)
+FULL = ("bias", "add", "relu")
 
 
 @dataclass
@@ -64,7 +58,7 @@ def compiled(library: Library) -> Compiled:
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=1)
-    module = llvm.parse_assembly(str(library.module))
+    module = llvm.parse_assembly(library.text())
     module.verify()
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
@@ -95,21 +89,18 @@ def in_turn(*lists: list[Any], choices: list[Any]) -> list[Any]:
                          list(product(SHAPES, TURNED, MACHINES)), ids=str)
 def test_matmul(shape, turned, machine):
     m, n, k = shape
-    accumulate = turned[0] != turned[1]
+    plain = turned[0] != turned[1]
     library = Library(machine)
-    driver = matmul(library, Product(m, n, k, *turned, accumulate),
-                    PLAIN if accumulate else FULL)
-    a, b, start = normal(1, m, k), normal(2, k, n), normal(3, m, n)
-    c = start.copy() if accumulate else np.full((m, n), np.nan, np.float32)
+    driver = matmul(library, Product(m, n, k, *turned), () if plain else FULL)
+    a, b = normal(1, m, k), normal(2, k, n)
+    c = np.full((m, n), np.nan, np.float32)
     arrays = {"a": np.ascontiguousarray(a.T) if turned[0] else a,
               "b": np.ascontiguousarray(b.T) if turned[1] else b, "c": c,
-              "bias": normal(4, n), "residual": normal(5, m, n)}
+              "bias": normal(4, n), "add": normal(5, m, n)}
     compiled(library).run(driver, arrays)
     expected = a.astype(np.float64) @ b
-    if accumulate:
-        expected += start
-    else:
-        expected = np.maximum(expected + arrays["bias"] + arrays["residual"], 0)
+    if not plain:
+        expected = np.maximum(expected + arrays["bias"] + arrays["add"], 0)
     close(c, expected, k)
 
 
@@ -178,25 +169,6 @@ def elements(x: np.ndarray) -> list[int]:
     return [s // 4 for s in x.strides]
 
 
-@pytest.mark.parametrize("backward", [False, True])
-def test_a_convolution_adds_to_what_is_there(backward):
-    conv = Conv(2, 9, 8, 5, 20, (3, 3), (2, 1), (1, 1))
-    x, W, gy, expected = peer(conv)
-    library = Library(AVX2)
-    make = conv_input_gradient if backward else conv_forward
-    found = make(library, conv, accumulate=True)
-    k, l, c, o = elements(W)
-    packer = found.packer((k, l, c, o), backward)
-    code = compiled(library)
-    packed = np.full(found.packed_size, np.nan, np.float32)
-    code.run(packer, {"w": W, "packed": packed})
-    result = expected["gx" if backward else "y"]
-    start = normal(6, *result.shape)
-    y = start.copy()
-    code.run(found.main, {"x": gy if backward else x, "w": packed, "y": y})
-    close(y, result + start, 200)
-
-
 def test_code_for_arm_assembles():
     llvm = pytest.importorskip("llvmlite.binding")
     llvm.initialize_all_targets()
@@ -204,11 +176,12 @@ def test_code_for_arm_assembles():
     library = Library(NEON)
     conv = Conv(2, 12, 12, 1, 30, (5, 5), padding=(2, 2))
     for driver in (matmul(library, Product(64, 600, 500, False, True)),
-                   conv_forward(library, conv, FULL).main, conv_weight_gradient(library, conv)):
+                   SlidingDriver(library, conv, after=FULL).main,
+                   conv_weight_gradient(library, conv)):
         assert driver.units > 0
     machine = llvm.Target.from_triple("aarch64-unknown-linux-gnu").create_target_machine(
         cpu="neoverse-n1", opt=2)
-    module = llvm.parse_assembly(str(library.module))
+    module = llvm.parse_assembly(library.text())
     module.triple = "aarch64-unknown-linux-gnu"
     text = machine.emit_assembly(module)
     assert "fmla\tv" in text and machine.emit_object(module)
@@ -223,21 +196,20 @@ def test_convolution_and_its_input_gradient(conv, machine, backward, order):
     x, W, gy, expected = peer(conv)
     library = Library(machine)
     plain = order != (0, 1, 2, 3)
-    make = conv_input_gradient if backward else conv_forward
-    found = make(library, conv, PLAIN if plain else FULL)
+    found = SlidingDriver(library, conv, backward, () if plain else FULL)
     stored = np.ascontiguousarray(W.transpose(order))  # as the parameter lies in memory
     steps = elements(stored)
-    packer = found.packer((*(steps[order.index(i)] for i in range(4)),), backward)
+    packer = found.packer((*(steps[order.index(i)] for i in range(4)),))
     code = compiled(library)
     packed = np.full(found.packed_size, np.nan, np.float32)
     code.run(packer, {"w": stored, "packed": packed})
     result = expected["gx" if backward else "y"]
     arrays = {"x": gy if backward else x, "w": packed,
               "y": np.full(result.shape, np.nan, np.float32),
-              "bias": normal(4, result.shape[-1]), "residual": normal(5, *result.shape)}
+              "bias": normal(4, result.shape[-1]), "add": normal(5, *result.shape)}
     code.run(found.main, arrays)
     if not plain:
-        result = np.maximum(result + arrays["bias"] + arrays["residual"], 0)
+        result = np.maximum(result + arrays["bias"] + arrays["add"], 0)
     close(arrays["y"], result, 9 * conv.channels)
 
 

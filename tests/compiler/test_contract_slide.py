@@ -8,14 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from kiso.compiler.contract import (
-    PLAIN,
-    Conv,
-    Library,
-    Machine,
-    conv_forward,
-    conv_input_gradient,
-)
+from kiso.compiler.contract import Conv, Library, Machine, SlidingDriver
 from kiso.compiler.contract.shape import Axis, pieces
 from tests.compiler.test_contract import (
     FULL,
@@ -88,25 +81,23 @@ def test_padding_of_small_images(case, backward):
     conv, i = case
     full = i // 2 % 2 == 0
     library = Library([*MACHINES, Machine(4, 16)][i % 4])  # the last as SSE2
-    make = conv_input_gradient if backward else conv_forward
-    found = make(library, conv, FULL if full else PLAIN, accumulate=not full)
+    found = SlidingDriver(library, conv, backward, FULL if full else ("mask",))
     W = normal(2, *conv.kernel, conv.channels // conv.groups, conv.outputs)
     k, l, c, o = elements(W)
-    packer = found.packer((k, l, c, o), backward)
+    packer = found.packer((k, l, c, o))
     code = compiled(library)
     packed = np.full(found.packed_size, np.nan, np.float32)
     code.run(packer, {"w": W, "packed": packed})
     shapes = (conv.batch, *conv.size, conv.channels), (conv.batch, *conv.out, conv.outputs)
     source, target = shapes[::-1] if backward else shapes
-    x, start = normal(3, *source), normal(4, *target)
-    arrays = {"x": x, "w": packed, "y": np.full(target, np.nan, np.float32) if full else
-              start.copy(), "bias": normal(5, target[-1]), "residual": start}
+    x, other = normal(3, *source), normal(4, *target)
+    arrays = {"x": x, "w": packed, "y": np.full(target, np.nan, np.float32),
+              "bias": normal(5, target[-1]), "add": other, "mask": other}
     ends = [found.main.units * t // 3 for t in range(4)]
     for t in (2, 0, 1):
         code.run(found.main, arrays, ends[t:t + 2])
-    result = expected(conv, W, x, backward) + start
-    if full:
-        result = np.maximum(result + arrays["bias"], 0)
+    result = expected(conv, W, x, backward)
+    result = np.maximum(result + other + arrays["bias"], 0) if full else result * (other > 0)
     close(arrays["y"], result, W.size // W.shape[-1 if not backward else -2])
 
 
