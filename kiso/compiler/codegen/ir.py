@@ -51,6 +51,21 @@ def literal(value: Any, ty: str) -> str:
     return f"0x{struct.unpack('<Q', struct.pack('<d', exact))[0]:016X}"
 
 
+def _arithmetic(whole: str, real: str = "", swap: bool = False) -> Callable[[Val, Any], Val]:
+    def apply(self: Val, other: Any) -> Val:
+        w = self.w
+        if self.ty == "ptr":
+            return w.moved(self, w.value(other, "i64"))
+        b = w.value(other, self.ty)
+        name = whole if self.ty in INTEGER else real + " " + w.fast.rstrip()
+        return w.binary(name, b, self) if swap else w.binary(name, self, b)
+    return apply
+
+
+def _comparison(how: str) -> Callable[[Val, Any], Val]:
+    return lambda self, other: self.w.compare(how, self, self.w.value(other, self.ty))
+
+
 class Val:
     """An SSA value or a constant."""
 
@@ -64,62 +79,21 @@ class Val:
         """Full type: `float` or `<16 x float>`."""
         return self.ty if self.width == 1 else f"<{self.width} x {self.ty}>"
 
-    def _op(self, other: Any, whole: str, real: str, swap: bool = False) -> Val:
-        b = self.w.value(other, self.ty)
-        name = whole if self.ty in INTEGER else real + " " + self.w.fast.rstrip()
-        return self.w.binary(name, b, self) if swap else self.w.binary(name, self, b)
-
-    def __add__(self, other: Any) -> Val:
-        if self.ty == "ptr":  # so many floats on, perhaps beyond the array
-            step = self.w.value(other, "i64")
-            return self if step.text == "0" else self.w.put(
-                f"getelementptr float, ptr {self.text}, i64 {step.text}", "ptr")
-        return self._op(other, "add", "fadd")
-
-    def __radd__(self, other: Any) -> Val:
-        return self._op(other, "add", "fadd", True)
-
-    def __sub__(self, other: Any) -> Val:
-        return self._op(other, "sub", "fsub")
-
-    def __rsub__(self, other: Any) -> Val:
-        return self._op(other, "sub", "fsub", True)
-
-    def __mul__(self, other: Any) -> Val:
-        return self._op(other, "mul", "fmul")
-
-    def __rmul__(self, other: Any) -> Val:
-        return self._op(other, "mul", "fmul", True)
-
-    def __truediv__(self, other: Any) -> Val:
-        return self._op(other, "sdiv", "fdiv")
-
-    def __rtruediv__(self, other: Any) -> Val:
-        return self._op(other, "sdiv", "fdiv", True)
-
-    def __floordiv__(self, other: Any) -> Val:  # of whole numbers that are not negative
-        return self._op(other, "udiv", "")
-
-    def __mod__(self, other: Any) -> Val:
-        return self._op(other, "urem", "")
-
-    def __and__(self, other: Any) -> Val:
-        return self.w.binary("and", self, self.w.value(other, self.ty))
-
-    def __or__(self, other: Any) -> Val:
-        return self.w.binary("or", self, self.w.value(other, self.ty))
-
-    def __lt__(self, other: Any) -> Val:
-        return self.w.compare("lt", self, self.w.value(other, self.ty))
-
-    def __gt__(self, other: Any) -> Val:
-        return self.w.compare("gt", self, self.w.value(other, self.ty))
-
-    def eq(self, other: Any) -> Val:
-        """self == other, a bool."""
-        return self.w.compare("eq", self, self.w.value(other, self.ty))
-
-
+    __add__ = _arithmetic("add", "fadd")
+    __radd__ = _arithmetic("add", "fadd", True)
+    __sub__ = _arithmetic("sub", "fsub")
+    __rsub__ = _arithmetic("sub", "fsub", True)
+    __mul__ = _arithmetic("mul", "fmul")
+    __rmul__ = _arithmetic("mul", "fmul", True)
+    __truediv__ = _arithmetic("sdiv", "fdiv")
+    __rtruediv__ = _arithmetic("sdiv", "fdiv", True)
+    __floordiv__ = _arithmetic("udiv")  # of whole numbers that are not negative
+    __mod__ = _arithmetic("urem")
+    __and__ = _arithmetic("and")
+    __or__ = _arithmetic("or")
+    __lt__ = _comparison("lt")
+    __gt__ = _comparison("gt")
+    eq = _comparison("eq")
 Index = int | Val  # known now, or when the code runs
 
 
@@ -246,6 +220,11 @@ class Writer:
         mask = ", ".join(f"i32 {k}" for k in lanes)
         return self.put(f"shufflevector {a.type} {a.text}, {b.type} {b.text}, "
                         f"<{len(lanes)} x i32> <{mask}>", a.ty, len(lanes))
+
+    def moved(self, pointer: Val, floats: Val) -> Val:
+        """Pointer so many floats on, perhaps beyond the array."""
+        return pointer if floats.text == "0" else self.put(
+            f"getelementptr float, ptr {pointer.text}, i64 {floats.text}", "ptr")
 
     def transposed(self, rows: list[Val]) -> list[Val]:
         """Rows and columns exchanged. In a square halves change places, then quarters, ...; more

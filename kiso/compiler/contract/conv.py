@@ -27,7 +27,7 @@ from kiso.compiler.contract.emit import (
     rounded,
 )
 from kiso.compiler.contract.micro import UNROLL, Block, Loop, Stream, micro, needed, rounds
-from kiso.compiler.contract.pack import Window, panel_packer, row_copier, spreader, zero_fill
+from kiso.compiler.contract.pack import Window, panel_packer, row_copier, zero_fill
 from kiso.compiler.contract.shape import Axis, Conv, Phase, Piece
 from kiso.compiler.contract.tiles import Panels, panels, patch
 
@@ -45,12 +45,8 @@ class SlidingDriver:
         self.lanes = library.machine.lanes
         self.wholes = -(-work.outer // self.lanes) * self.lanes  # columns of a group, padded
         self.cut = choose(library.machine, work)
-        self.phases = self.cut.phases(work)
-        self.copied = self.cut.copied(work)
-        self.left, right = 0, work.size[1] - 1
-        if self.copied:
-            self.left, right = work.reach(1, [p for _, ws in self.cut.pieces(work, False)
-                                              for p in ws])
+        self.phases, self.copied = self.cut.phases, self.cut.copied
+        self.left, right = self.cut.reach(1) if self.copied else (0, work.size[1] - 1)
         self.window = Window(*work.size, work.channels, self.left, right - self.left + 1,
                              work.channels)
         self.panels = panels(self.cut.panels, work.outer, self.lanes)
@@ -61,8 +57,8 @@ class SlidingDriver:
         code = self.code = self.lib.function(
             self.name, ("x", "w", "y", *needed(self.after), "scratch"))
         begin, end = code.numbers
-        each, blocks = work.groups * sum(p.count for p in self.panels), cut.total(work)
-        sizes = {last: cut.samples_of(work, last) for last in (False, True)}
+        each, blocks = work.groups * sum(p.count for p in self.panels), cut.total
+        sizes = {last: cut.samples_of(last) for last in (False, True)}
         alike = cut.blocks == 1 and (sizes[False] == sizes[True] or blocks == 1)
         for b in code.rounds(begin // each, (end + (each - 1)) // each):
             first = b * each
@@ -78,19 +74,15 @@ class SlidingDriver:
         return code.driver(blocks * each, max(
             sizes[last] * self._pitch(last) for last in sizes) + 16 if self.copied else 0)
 
-    def _rows(self, last: bool) -> tuple[int, int]:
-        """First and last input row that a block reads, relative to its first result's."""
-        return self.work.reach(0, [p for hs, _ in self.cut.pieces(self.work, last) for p in hs])
-
     def _pitch(self, last: bool) -> int:
         """Floats between samples in scratch: an odd number of cache lines."""
-        top, bottom = self._rows(last)
+        top, bottom = self.cut.reach(0, last)
         return rounded((bottom - top + 1) * self.window.row) // 32 * 32 + 16
 
     def _block(self, n: Index, block: Index, last: bool, ends: tuple[Val, Val]) -> None:
         """The panels ends[0].. of a block: samples n.. or rows of sample n."""
         code, work, cut = self.code, self.work, self.cut
-        samples, pitch, (top, bottom) = cut.samples_of(work, last), work.image, self._rows(last)
+        samples, pitch, (top, bottom) = cut.samples_of(last), work.image, cut.reach(0, last)
         image = code.pointers[0] + n * work.image
         first = block * (cut.rows * work.phases[0][0].in_step)
         if self.copied:
@@ -107,7 +99,7 @@ class SlidingDriver:
             for u, _ in code.units(chopped(count, 1), ends[0] - start, ends[1] - start):
                 base = 0
                 g, v = self._panel(p, u)
-                for (h, w), (hs, ws) in zip(self.phases, cut.pieces(work, last), strict=True):
+                for (h, w), (hs, ws) in zip(self.phases, cut.pieces(last), strict=True):
                     steps = h.taps * w.taps * work.inner
                     weights = g * (steps * self.wholes) + v * (self.lanes * steps) + base
                     for rows, columns in product(hs, ws):
@@ -217,8 +209,7 @@ class SlidingDriver:
                                   else (sc, so, work.outer * so))
         steps = h.taps * w.taps * work.inner
         g, v = self._panel(panel, unit)
-        make = spreader if joint > 1 else panel_packer
-        pack = make(self.lib, work.inner, panel.width, over, along)
+        pack = panel_packer(self.lib, work.inner, panel.width, over, along, joint > 1)
         here = g * per_group + v * (self.lanes * along)
         there = g * (self.wholes * steps) + v * (self.lanes * steps) + base
         if joint > 1:

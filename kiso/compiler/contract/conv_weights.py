@@ -51,11 +51,10 @@ def by_columns(conv: Conv) -> bool:
             3 * size > 2 * conv.batch * conv.height * conv.width * conv.channels)
 
 
-def conv_weight_gradient(library: Library, conv: Conv, parts: int = 2,
+def conv_weight_gradient(library: Library, conv: Conv, parts: int,
                          name: str = "conv_gw") -> Driver:
-    """(x, gy, part, scratch, begin, end): part (KH, KW, C / groups, O) = the sum over these units
-    (zero for none), which are `parts` or more where there are samples or rows. For 0 parts units
-    are tiles of gw, and only those are written."""
+    """(x, gy, gw, scratch, begin, end): gw (parts, KH, KW, C / groups, O), a unit is one part: the
+    sum over an equal share of the blocks. For 0 parts units are tiles of gw."""
     return _Writer(library, conv, parts, name).write()
 
 
@@ -116,7 +115,7 @@ class _Writer:
             self.samples[0].size * self._height(self.rows[0].size) * self.columns * self.inner)
         self.scratch = self.copied + (
             0 if self.still else pixels * lanes * max(p.size for p in self.panels))
-        self.code = library.function(name, ("x", "gy", "part", "scratch"))
+        self.code = library.function(name, ("x", "gy", "gw", "scratch"))
         self.x, self.gy, self.gw, self.area = self.code.pointers
 
     def _cut(self, parts: int) -> None:
@@ -150,17 +149,22 @@ class _Writer:
             for n, count, first, _ in code.sums(self.samples):
                 self._block(_Part(n, count, 0, conv.out[0], begin, end, not first))
             return code.driver(units, self.scratch)
-        blocks, every = sum(g.count for g in self.rows), (0, units)
-        zero_fill(code, self.gw, conv.kernel[0] * conv.kernel[1] * self.inner * conv.outputs)
-        if blocks == 1:
-            for n, count in code.units(self.samples, begin, end):
-                self._block(_Part(n, count, 0, conv.out[0], *every))
-        else:
-            for u in code.rounds(begin, end):
+        blocks, gw = sum(g.count for g in self.rows), self.gw
+        every = blocks * sum(g.count for g in self.samples)
+        size = conv.kernel[0] * conv.kernel[1] * self.inner * conv.outputs
+        for part in code.rounds(begin, end):
+            self.gw = gw + part * size
+            zero_fill(code, self.gw, size)
+            low, high = (p * every // self.parts for p in (part, part + 1))
+            if blocks == 1:
+                for n, count in code.units(self.samples, low, high):
+                    self._block(_Part(n, count, 0, conv.out[0], 0, units))
+                continue
+            for u in code.rounds(low, high):
                 n, here = u // blocks, u % blocks
                 for row, rows in code.units(self.rows, here, here + 1):
-                    self._block(_Part(n, 1, row, rows, *every))
-        return code.driver(blocks * sum(g.count for g in self.samples), self.scratch)
+                    self._block(_Part(n, 1, row, rows, 0, units))
+        return code.driver(self.parts, self.scratch)
 
     def _block(self, part: _Part) -> None:
         """Adds the products of one block of pixels."""

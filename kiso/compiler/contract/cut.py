@@ -97,6 +97,7 @@ class Cut:
     where there are several blocks). With `joint` > 1, a panel is one vector and holds the columns
     of so many pixels side by side, for images of few channels."""
 
+    work: Sliding
     samples: int
     rows: int
     blocks: int
@@ -104,14 +105,15 @@ class Cut:
     exact: bool
     joint: int = 1
 
-    def phases(self, work: Sliding) -> list[Phase]:
+    @cached_property
+    def phases(self) -> list[Phase]:
         """The phases as the micro-kernels see them."""
-        return [(h, joined(w, self.joint)) for h, w in work.phases]
+        return [(h, joined(w, self.joint)) for h, w in self.work.phases]
 
-    def pieces(self, work: Sliding, last: bool) -> list[tuple[list[Piece], list[Piece]]]:
+    def pieces(self, last: bool) -> list[tuple[list[Piece], list[Piece]]]:
         """The pieces of each phase, along the height of a block and along the width."""
         def along(axis: Axis, i: int) -> list[Piece]:
-            return list(pieces(axis, work.size[i])) if self.exact else [Piece(axis)]
+            return list(pieces(axis, self.work.size[i])) if self.exact else [Piece(axis)]
 
         def across(axis: Axis) -> list[Piece]:
             rest = axis.count % self.joint
@@ -127,34 +129,34 @@ class Cut:
         def rows(h: Axis) -> list[Piece]:
             if self.blocks == 1:
                 return along(h, 0)
-            count = min(self.rows, h.count)
-            if last:
-                count = h.count - (self.blocks - 1) * self.rows
+            count = h.count - (self.blocks - 1) * self.rows if last else min(self.rows, h.count)
             return [Piece(replace(h, count=count))] if count > 0 else []
-        return [(rows(h), across(w)) for h, w in work.phases]
+        return [(rows(h), across(w)) for h, w in self.work.phases]
 
-    def samples_of(self, work: Sliding, last: bool) -> int:
+    def reach(self, axis: int, last: bool = False) -> tuple[int, int]:
+        """First and last input row (or column) of a block, relative to its first result's."""
+        return self.work.reach(axis, [p for pair in self.pieces(last) for p in pair[axis]])
+
+    def samples_of(self, last: bool) -> int:
         """Samples of a block."""
-        whole = -(-work.batch // self.samples) - 1
-        return work.batch - whole * self.samples if last else self.samples
+        whole = -(-self.work.batch // self.samples) - 1
+        return self.work.batch - whole * self.samples if last else self.samples
 
-    def total(self, work: Sliding) -> int:
+    @cached_property
+    def total(self) -> int:
         """Blocks in all."""
-        return -(-work.batch // self.samples) * self.blocks
+        return -(-self.work.batch // self.samples) * self.blocks
 
-    def outside(self, work: Sliding) -> bool:
-        """Do taps fall on the padding?"""
+    @cached_property
+    def copied(self) -> bool:
+        """Is a block's input copied to scratch? For zeros around it, where taps fall on the
+        padding, or because samples a large power of two apart would compete for the same places of
+        the cache."""
         whole = replace(self, blocks=1, exact=self.exact and self.blocks == 1)
-        rows = [p for hs, _ in whole.pieces(work, False) for p in hs]
-        columns = [p for _, ws in self.pieces(work, False) for p in ws]
-        ends = zip(work.reach(0, rows), work.reach(1, columns), strict=True)
-        (top, left), (bottom, right) = ends
-        return min(top, left) < 0 or bottom >= work.size[0] or right >= work.size[1]
-
-    def copied(self, work: Sliding) -> bool:
-        """Is a block's input copied to scratch? For zeros around it, or because samples a large
-        power of two apart would compete for the same places of the cache."""
-        return self.outside(work) or (self.samples > 4 and work.image % 1024 == 0)
+        ends = (whole.reach(0), self.reach(1))
+        outside = any(low < 0 or high >= size for (low, high), size in zip(
+            ends, self.work.size, strict=True))
+        return outside or (self.samples > 4 and self.work.image % 1024 == 0)
 
 
 def _height(work: Sliding, rows: int) -> int:
@@ -180,22 +182,20 @@ def _blocks(work: Sliding) -> Iterator[tuple[int, int, int]]:
     yield 1, rows, -(-max(h.count for h, _ in work.phases) // rows)
 
 
-def _cycles(machine: Machine, work: Sliding, cut: Cut) -> float:
+def _cycles(machine: Machine, cut: Cut) -> float:
     """Estimated time of all."""
-    total = 0.0
-    blocks = cut.total(work)
+    work, blocks, total = cut.work, cut.total, 0.0
     packed = sum(h.taps * w.taps for h, w in work.phases) * work.inner * work.outputs
     for last, times in ((False, blocks - 1), (True, 1)):
         if cut.blocks > 1:
             times = (cut.blocks - 1 if not last else 1) * work.batch
         if not times:
             continue
-        samples = cut.samples_of(work, last)
+        samples = cut.samples_of(last)
         one = packed * _PANELS if packed > _SECOND else 0
-        if cut.copied(work):
+        if cut.copied:
             one += samples * work.image // cut.blocks * _COPY
-        for (hs, ws), (full, wide) in zip(cut.pieces(work, last), cut.phases(work),
-                                            strict=True):
+        for (hs, ws), (full, wide) in zip(cut.pieces(last), cut.phases, strict=True):
             taps = full.taps * wide.taps
             for h, w in product(hs, ws):
                 steps = h.axis.taps * w.axis.taps * work.inner
@@ -229,6 +229,6 @@ def choose(machine: Machine, work: Sliding) -> Cut:
         for limit in range(1, min(MOST_VECTORS, vectors) + 1):
             for exact in ways:
                 for n in joint:
-                    cut = Cut(samples, rows, blocks, partition(vectors, limit), exact, n)
-                    found.append((_cycles(machine, work, cut), len(found), cut))
+                    cut = Cut(work, samples, rows, blocks, partition(vectors, limit), exact, n)
+                    found.append((_cycles(machine, cut), len(found), cut))
     return min(found)[2]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kiso.compiler.contract.emit import Code, Index, Library, Val, chopped, partition
+from kiso.compiler.contract.emit import Code, Library, Val, chopped, partition
 
-__all__ = ["Window", "panel_packer", "row_copier", "row_packer", "spreader", "zero_fill"]
+__all__ = ["Window", "panel_packer", "row_copier", "row_packer", "zero_fill"]
 
 
 def row_packer(library: Library, steps: int, stride: int, rows: int, patch: int) -> str:
@@ -23,83 +23,48 @@ def row_packer(library: Library, steps: int, stride: int, rows: int, patch: int)
 
 def _rows(code: Code, steps: int, stride: int, rows: int, patch: int) -> None:
     source, target = code.pointers
-    lanes = code.machine.lanes
     for r, size in code.each(partition(rows, patch)):
-        for k in code.rounds(0, steps):
-            here, there = r + k * stride, k * size
-            for w in range(0, size, lanes):
-                n = min(lanes, size - w)
-                x = code.read(source + (here + w), n)
-                code.write(x, target + (r * steps + there + w), n)
+        _lines(code, source + r, target + r * steps, steps, size, stride, size)
 
 
-def panel_packer(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> str:
+def panel_packer(library: Library, steps: int, width: int, k_stride: int, n_stride: int,
+                 part: bool = False) -> str:
     """The function (source, target): target[k][n] = source[k * k_stride + n * n_stride] for
-    n < width, else 0 up to the vector."""
-    write = _lines if n_stride == 1 else _squares if k_stride == 1 else _elements
-    return library.once(f"pack_panel_{width}", ["source", "target"], [], write,
-                        steps, width, k_stride, n_stride)
+    n < width, else 0 up to the vector; a part of a vector leaves the rest of it as it is."""
+    return library.once(f"pack_panel_{width}", ["source", "target"], [], _panel,
+                        steps, width, k_stride, n_stride, part)
 
 
-def _lines(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
-    """Columns are neighbours in memory."""
+def _panel(code: Code, steps: int, width: int, k_stride: int, n_stride: int, part: bool) -> None:
     source, target = code.pointers
+    lanes = code.machine.lanes
+    whole = -(-width // lanes) * lanes
+    if n_stride == 1 and not part:
+        _lines(code, source, target, steps, width, k_stride, whole)
+    elif k_stride == 1 and not part:
+        for w in range(0, width, lanes):
+            for k, size in code.each(chopped(steps, lanes)):
+                rows = [code.read(source + (k + (w + n) * n_stride), size) if w + n < width
+                        else code.zero for n in range(lanes)]
+                for i, x in enumerate(code.transposed(rows)[:size]):
+                    code.write(x, target + ((k + i) * whole + w), lanes)
+    else:
+        for k in code.rounds(0, steps):
+            if width % lanes and not part:
+                code.write(code.zero, target + (k * whole + (whole - lanes)), lanes)
+            for n in code.rounds(0, width):
+                x = code.load(source + (k * k_stride + n * n_stride), "float")
+                code.store(x, target + (k * whole + n))
+
+
+def _lines(code: Code, source: Val, target: Val, steps: int, width: int, stride: int, pitch: int,
+           ) -> None:
+    """target[k * pitch + n] = source[k * stride + n] for n < width, else 0 up to the pitch."""
     lanes = code.machine.lanes
     for k in code.rounds(0, steps):
         for w in range(0, width, lanes):
-            x = code.read(source + (k * k_stride + w), min(lanes, width - w))
-            code.write(x, target + (k * _whole(width, lanes) + w), lanes)
-
-
-def _squares(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
-    """Steps are neighbours in memory: squares are transposed."""
-    source, target = code.pointers
-    lanes = code.machine.lanes
-
-    def square(k: Index, size: int, w: int) -> None:
-        count = min(lanes, width - w)
-        rows = [code.read(source + (k + (w + n) * n_stride), size) if n < count else code.zero
-                for n in range(lanes)]
-        for i, x in enumerate(code.transposed(rows)[:size]):
-            code.write(x, target + ((k + i) * _whole(width, lanes) + w), lanes)
-    full = steps // lanes * lanes
-    for w in range(0, width, lanes):
-        for k, size in code.each(partition(full, lanes)):
-            square(k, size, w)
-        if steps > full:
-            square(full, steps - full, w)
-
-
-def _elements(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
-    """One by one, where neither direction is contiguous."""
-    source, target = code.pointers
-    lanes = code.machine.lanes
-    whole = _whole(width, lanes)
-    for k in code.rounds(0, steps):
-        if width % lanes:
-            code.write(code.zero, target + (k * whole + (whole - lanes)), lanes)
-        for n in code.rounds(0, width):
-            x = code.load(source + (k * k_stride + n * n_stride), "float")
-            code.store(x, target + (k * whole + n))
-
-
-def _whole(width: int, lanes: int) -> int:
-    return -(-width // lanes) * lanes
-
-
-def spreader(library: Library, steps: int, width: int, k_stride: int, n_stride: int) -> str:
-    """The function (source, target): target[k][n] = source[k * k_stride + n * n_stride] for
-    n < width, a part of a vector; the rest of it stays as it is."""
-    return library.once("spread", ["source", "target"], [], _spread,
-                        steps, width, k_stride, n_stride)
-
-
-def _spread(code: Code, steps: int, width: int, k_stride: int, n_stride: int) -> None:
-    source, target = code.pointers
-    for k in code.rounds(0, steps):
-        for n in range(width):
-            x = code.load(source + (k * k_stride + n * n_stride), "float")
-            code.store(x, target + (k * code.machine.lanes + n))
+            x = code.read(source + (k * stride + w), min(lanes, width - w))
+            code.write(x, target + (k * pitch + w), min(lanes, pitch - w))
 
 
 @dataclass(frozen=True)

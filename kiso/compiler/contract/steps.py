@@ -2,8 +2,7 @@
 
     product                 one step
     convolution, gradient   pack the weights; slide over the image
-    weight gradient         tiles of it; or PARTS sums over ranges of samples, each by one thread:
-                            add them in order
+    weight gradient         tiles of it; or PARTS sums over ranges of pixels, added in order
 
 Shapes alone say which, so the order of a sum does not depend on the number of threads.
 """
@@ -37,52 +36,29 @@ SMALL, SMALL_PARTS = 4096, 12  # for so few weights; fair to 1, 2, 3 and 4 threa
 
 @dataclass(frozen=True, eq=False)
 class Step(Contract):
-    """A call of a driver. `arguments` stand for its pointers (None: the thread's scratch memory).
-
-    With `parts`, an item is one of so many equal shares of the units, and the argument `own` is
-    cut into as many pieces of `piece` floats.
-    """
+    """A call of a driver. `arguments` stand for its pointers (None: the thread's scratch
+    memory)."""
 
     driver: Driver = field(kw_only=True)
     arguments: tuple[Buffer | None, ...] = field(kw_only=True)
     scratch: Buffer = field(kw_only=True)
     operations: int = field(default=0, kw_only=True)  # multiplications and additions
-    parts: int = field(default=0, kw_only=True)
-    own: Buffer | None = field(default=None, kw_only=True)
-    piece: int = field(default=0, kw_only=True)
 
     @property
     def items(self) -> int:
         """How many items threads can share."""
-        return self.parts or self.driver.units
+        return self.driver.units
 
     def text(self, name: str, slots: dict[Buffer, int]) -> str:
         """The function `name(table, begin, end)`."""
-        pointers: list[str] = []
-        lines: list[str] = []
+        lines = [f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
         for i, argument in enumerate(self.arguments):
             slot = slots[argument or self.scratch]
             lines += [f"  %s{i} = getelementptr ptr, ptr %table, i64 {slot}",
                       f"  %p{i} = load ptr, ptr %s{i}"]
-            pointers.append(f"ptr %p{i}")
-        head = f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"
-        if not self.parts:
-            call = f"  call void @{self.driver.name}({', '.join(pointers)}, i64 %begin, i64 %end)"
-            return "\n".join([head, *lines, call, "  ret void", "}"])
-        at = self.arguments.index(self.own)
-        pointers[at] = "ptr %piece"
-        units, parts = self.driver.units, self.parts
-        return "\n".join([
-            head, "entry:", *lines, "  br label %test", "test:",
-            "  %i = phi i64 [%begin, %entry], [%next, %body]",
-            "  %more = icmp slt i64 %i, %end", "  br i1 %more, label %body, label %done", "body:",
-            "  %next = add i64 %i, 1",
-            f"  %low0 = mul i64 %i, {units}", f"  %low = udiv i64 %low0, {parts}",
-            f"  %high0 = mul i64 %next, {units}", f"  %high = udiv i64 %high0, {parts}",
-            f"  %off = mul i64 %i, {self.piece}",
-            f"  %piece = getelementptr float, ptr %p{at}, i64 %off",
-            f"  call void @{self.driver.name}({', '.join(pointers)}, i64 %low, i64 %high)",
-            "  br label %test", "done:", "  ret void", "}"])
+        pointers = "".join(f"ptr %p{i}, " for i in range(len(self.arguments)))
+        call = f"  call void @{self.driver.name}({pointers}i64 %begin, i64 %end)"
+        return "\n".join([*lines, call, "  ret void", "}"])
 
 
 @dataclass(frozen=True)
@@ -132,15 +108,15 @@ class _Expander:
         self.machine = machine
         self.load = load
         self.program = Program()
-        self.scratch = Buffer((1,), np.dtype(np.float32), (0,), "scratch")
+        self.scratch = floats(1, "scratch")
         self.floats = 0
         self.known: dict[str, tuple[tuple[Driver, ...], int]] = {}
 
-    def made(self, write: Callable[[Library, str], tuple[tuple[Driver, ...], int]],
+    def made(self, stem: str, write: Callable[[Library, str], tuple[tuple[Driver, ...], int]],
              *numbers: Any) -> tuple[tuple[Driver, ...], int]:
         """Drivers that depend on these numbers alone; equal ones are written once."""
-        text = repr((_version(), self.machine, write.__name__, numbers))
-        key = f"{write.__name__}_{sha256(text.encode()).hexdigest()[:16]}"
+        text = repr((_version(), self.machine, stem, numbers))
+        key = f"{stem}_{sha256(text.encode()).hexdigest()[:16]}"
 
         def source() -> Source:
             library = Library(self.machine, prefix=f"{key}_")
@@ -160,7 +136,7 @@ class _Expander:
             self.slide(contract)
 
     def step(self, contract: Contract, driver: Driver, given: Sequence[Buffer], into: Buffer,
-             operations: int = 0, extra: Sequence[Buffer] = (), **more: Any) -> None:
+             operations: int = 0, extra: Sequence[Buffer] = ()) -> None:
         """One call: the driver's pointers are the given buffers, `into`, what the work after it
         needs, then scratch if any."""
         every: list[Buffer | None] = [*given, into, *extra]
@@ -168,21 +144,15 @@ class _Expander:
         self.floats = max(self.floats, driver.scratch)
         self.program.kernels.append(Step(
             contract.op, (*given, *extra, self.scratch), (), into, contract.name, driver=driver,
-            arguments=tuple(every), scratch=self.scratch, operations=operations, **more))
-
-    def floats_buffer(self, count: int, name: str) -> Buffer:
-        """Memory between two steps."""
-        return Buffer((count,), np.dtype(np.float32), (0,), name)
+            arguments=tuple(every), scratch=self.scratch, operations=operations))
 
     def product(self, contract: Contract) -> None:
         """C = op(A) op(B)."""
         rows, columns = contract.buffer.shape
         depth = contract.inputs[0].shape[0 if contract.turned[0] else 1]
-        product = Product(rows, columns, depth, *contract.turned)
-
-        def matrix_product(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
-            return (matmul(library, product, contract.after, name),), 0
-        (driver,), _ = self.made(matrix_product, product, contract.after)
+        product, after = Product(rows, columns, depth, *contract.turned), contract.after
+        (driver,), _ = self.made("matrix_product", lambda library, name: (
+            (matmul(library, product, after, name),), 0), product, after)
         self.step(contract, driver, contract.inputs[:2], contract.buffer,
                   2 * rows * columns * depth, contract.inputs[2:])
 
@@ -194,11 +164,12 @@ class _Expander:
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
         strides = taps_first(W)
 
-        def convolution(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
+        def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
             found = SlidingDriver(library, conv, backward, contract.after, name)
             return (found.packer(strides), found.main), found.packed_size
-        (packer, main), size = self.made(convolution, conv, backward, strides, contract.after)
-        packed = self.floats_buffer(size, "packed")
+        (packer, main), size = self.made("convolution", write, conv, backward, strides,
+                                         contract.after)
+        packed = floats(size, "packed")
         self.step(contract, packer, (W,), packed)
         self.step(contract, main, (images, packed), contract.buffer,
                   2 * prod(y.shape) * prod(W.shape[1:]), extra)
@@ -208,26 +179,25 @@ class _Expander:
         x, gy = contract.inputs
         W = contract.buffer
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
-        work = 2 * prod(gy.shape) * prod(W.shape[1:])
-        size = prod(W.shape)
+        size, strides = prod(W.shape), taps_first(W)
         many = size <= SMALL and conv.batch >= SMALL_PARTS
         parts = 0 if by_columns(conv) else SMALL_PARTS if many else PARTS
-
-        def weight_gradient(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
-            return (conv_weight_gradient(library, conv, parts, name=name),), 0
-        (driver,), _ = self.made(weight_gradient, conv, parts)
-        if not parts and W.order == (2, 3, 1, 0):
-            self.step(contract, driver, (x, gy), W, work)
-            return
         shares = max(1, parts)
-        into = self.floats_buffer(shares * size, "parts")
-        self.step(contract, driver, (x, gy), into, work, parts=parts, own=into, piece=size)
-        strides = taps_first(W)
+        (driver,), _ = self.made("weight_gradient", lambda library, name: (
+            (conv_weight_gradient(library, conv, parts, name),), 0), conv, parts)
+        alone = not parts and W.order == (2, 3, 1, 0)
+        into = W if alone else floats(shares * size, "parts")
+        self.step(contract, driver, (x, gy), into, 2 * prod(gy.shape) * prod(W.shape[1:]))
+        if not alone:
+            (total,), _ = self.made("weight_sum", lambda library, name: (
+                (conv_weight_sum(library, conv, shares, strides, name),), 0),
+                conv, shares, strides)
+            self.step(contract, total, (into,), W)
 
-        def weight_sum(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
-            return (conv_weight_sum(library, conv, shares, strides, name),), 0
-        (total,), _ = self.made(weight_sum, conv, shares, strides)
-        self.step(contract, total, (into,), W)
+
+def floats(count: int, name: str) -> Buffer:
+    """Memory between two steps."""
+    return Buffer((count,), np.dtype(np.float32), (0,), name)
 
 
 def taps_first(W: Buffer) -> tuple[int, int, int, int]:
