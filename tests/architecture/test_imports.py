@@ -41,8 +41,6 @@ ALLOWED: dict[str, set[str]] = {
 # What the textbook half may use from outside. The rest may use every declared dependency.
 NUMPY_ONLY = {"errors", "config", "text", "files", "ops", "autograd", "compiler", "optim", "models"}
 
-MORE = {"compiler": {"llvmlite"}}  # its writer of IR; the runtime turns that into machine code
-
 # `import name` -> name of the package that is declared in pyproject.toml.
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}
 
@@ -81,7 +79,7 @@ def undeclared(files: list[Source], declared: set[str]) -> list[str]:
                 continue
             if PACKAGES.get(top, top) not in declared:
                 bad.append(f"{source.path}:{line}: {top} is no dependency in pyproject.toml")
-            elif source.part in NUMPY_ONLY and top not in {"numpy", *MORE.get(source.part, ())}:
+            elif source.part in NUMPY_ONLY and top != "numpy":
                 bad.append(f"{source.path}:{line}: {source.part} uses NumPy only, not {top}")
     return bad
 

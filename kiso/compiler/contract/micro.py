@@ -199,17 +199,18 @@ class _Kernel:
         # channel). If the compiler saw that, it would keep these values and run out of registers.
         shared = any(r + u * loop.a in rows for r in rows for u in range(1, unroll) if loop.a)
         for _ in code.rounds(0, count, state, guard=False):
-            (a, b), places, sums = state[:2], state[2:first], state[first:]
-            for place, stream in zip(places, self.streams, strict=True):
+            a, b = state[:2]
+            for k, stream in enumerate(self.streams, 2):
                 for line in stream.lines:
-                    code.prefetch(place + line)
-            moved = [p + s.step for p, s in zip(places, self.streams, strict=True)]
+                    code.prefetch(state[k] + line)
+                state[k] += stream.step
+            sums = state[first:]
             for u in range(unroll):
                 if shared:
                     sums = self._step(code.hidden(a + u * loop.a), b, 0, u * loop.b, sums)
                 else:
                     sums = self._step(a, b, u * loop.a, u * loop.b, sums)
-            state[:] = a + unroll * loop.a, b + unroll * loop.b, *moved, *sums
+            state[:2], state[first:] = [a + unroll * loop.a, b + unroll * loop.b], sums
         for u in range(0 if loop.free else loop.extent % unroll):
             a, b = state[:2]
             state[first:] = self._step(a, b, u * loop.a, u * loop.b, state[first:])
