@@ -25,7 +25,7 @@ from kiso.compiler.contract import (
     matmul,
 )
 from kiso.compiler.contract.emit import partition
-from kiso.compiler.contract.tiles import most_rows, tiling
+from kiso.compiler.contract.tiles import most_rows, patch, tiling
 
 MACHINES = [AVX512, AVX2, NEON]  # any width runs anywhere: LLVM splits what is too wide
 FULL = ("bias", "add", "relu")
@@ -246,7 +246,9 @@ def test_a_partition_is_even_and_complete():
 @pytest.mark.parametrize("columns", [1, 10, 16, 30, 64, 100, 512])
 def test_tiles_fit_the_registers(machine, columns):
     for extents in ((1,), (7,), (100,), (4, 4), (28, 28), (1, 13)):
-        found = tiling(machine, extents, columns, 100)
-        for vectors, patch in found.patches.items():
-            assert np.prod(patch) <= most_rows(machine, vectors)
-            assert np.prod(patch) * vectors + vectors + 1 <= machine.registers
+        for vectors in range(1, 5):
+            _, found = patch(machine, extents, vectors, 100)
+            assert np.prod(found) <= most_rows(machine, vectors)
+            assert np.prod(found) * vectors + vectors + 1 <= machine.registers
+        groups, most = tiling(machine, extents[0], columns, 100)
+        assert set(most) == {g.size for g in groups}

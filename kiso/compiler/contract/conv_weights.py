@@ -32,7 +32,7 @@ from kiso.compiler.contract.emit import (
 from kiso.compiler.contract.micro import Block, Loop, Stream, micro, rounds
 from kiso.compiler.contract.pack import Window, panel_packer, row_copier, zero_fill
 from kiso.compiler.contract.shape import Conv
-from kiso.compiler.contract.tiles import panels, tiling
+from kiso.compiler.contract.tiles import Panels, panels, tiling
 
 __all__ = ["by_columns", "conv_weight_gradient", "conv_weight_sum"]
 
@@ -99,10 +99,10 @@ class _Writer:
         self.taps = 1 if self.few else conv.kernel[0] * conv.kernel[1]  # kernels for each tile
         rows = conv.kernel[0] * conv.kernel[1] * self.inner if self.few else self.inner
         pixels = self.samples[0].size * self.rows[0].size * conv.out[1]
-        found = tiling(library.machine, (rows,), self.outer, pixels)
-        self.tiles = partition(rows, found.patches[found.panels[0].size][0])
+        groups, most = tiling(library.machine, rows, self.outer, pixels)
+        self.tiles = partition(rows, most[groups[0].size])
         self.slices = (Group(0, 1, self.inner),) if self.few else self.tiles  # channels copied
-        self.panels = panels(found.panels, self.outer, lanes)
+        self.panels = panels(groups, self.outer, lanes)
         self.height = sum(t.count for t in self.tiles)  # of a panel in tiles
         self.units = self.height * sum(p.count for p in self.panels)
         # x as it lies in memory will do where no border is missing, and a copy brings little.
@@ -179,8 +179,7 @@ class _Writer:
                 high = (part.end + (self.height - 1)) // self.height - first
                 for i, _ in code.units(chopped(p.count, 1), low, high):
                     unit = (i + first) * self.height
-                    panel = self._packed(part, g, i * p.size + p.vector, p.size, p.width, unit)
-                    self._panel(part, panel)
+                    self._panel(part, self._packed(part, g, p, i, unit))
                 first += p.count
 
     def _copy(self, part: _Part, g: Index, c: Index, size: int) -> None:
@@ -196,18 +195,18 @@ class _Writer:
             place = (part.n + i) * (conv.height * conv.width * conv.channels)
             code.run(copier, self.x + (place + channel), target + i * (height * window.row), first)
 
-    def _packed(self, part: _Part, g: Index, vector: Index, vectors: int, width: int,
-                unit: Index) -> _Panel:
-        """A panel of output channels, packed."""
+    def _packed(self, part: _Part, g: Index, panels: Panels, i: Index, unit: Index) -> _Panel:
+        """The i-th panel of output channels, packed."""
         conv, lanes = self.conv, self.code.machine.lanes
         place = (part.n * conv.out[0] + part.row) * (conv.out[1] * conv.outputs)
-        column = g * self.outer + vector * lanes
+        column = g * self.outer + (i * panels.size + panels.vector) * lanes
         values, step = self.gy + (place + column), conv.outputs
         if not self.still:
-            packer = panel_packer(self.lib, part.count * part.rows * conv.out[1], width, step, 1)
-            source, values, step = values, self.area + self.copied, vectors * lanes
+            packer = panel_packer(self.lib, part.count * part.rows * conv.out[1], panels.width,
+                                  step, 1)
+            source, values, step = values, self.area + self.copied, panels.size * lanes
             self.code.run(packer, source, values)
-        return _Panel(g, width, step, values, column, unit)
+        return _Panel(g, panels.width, step, values, column, unit)
 
     def _panel(self, part: _Part, panel: _Panel) -> None:
         """The tiles of a panel from x (or the copy)."""

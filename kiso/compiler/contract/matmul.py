@@ -74,8 +74,8 @@ class _Writer:
         blocks = -(-product.depth // _STEPS)
         self.blocks = chopped(product.depth, rounded(-(-product.depth // blocks)))
         self.steps = self.blocks[0].size
-        self.found = tiling(library.machine, (product.rows,), product.columns, self.steps)
-        self.patch = self.found.patches[self.found.panels[0].size][0]
+        self.panels, most = tiling(library.machine, product.rows, product.columns, self.steps)
+        self.patch = most[self.panels[0].size]
         self.strides = (1, product.depth) if product.transpose_b else (product.columns, 1)
         self.pack_a = product.transpose_a
         # Block by block where A is packed or large; otherwise panel by panel: C stays in the cache.
@@ -83,7 +83,7 @@ class _Writer:
         self.outer = self.pack_a or large
         self.pack_b = product.transpose_b or product.rows >= _REUSED
         # Threads share the panels of B, so that each is packed once, or the rows if panels are few.
-        self.by_rows = sum(g.count for g in self.found.panels) < _UNITS < product.rows
+        self.by_rows = sum(g.count for g in self.panels) < _UNITS < product.rows
         at_once = _PACKED_A // self.steps if self.pack_a else product.rows
         if self.by_rows:
             at_once = min(at_once, -(-product.rows // _UNITS))
@@ -110,12 +110,12 @@ class _Writer:
                 for now in self._blocks():
                     self._block(now, panel)
         panel = 4 * self.lanes * self.steps if self.pack_b else 0
-        shared = self.chunks if self.by_rows else self.found.panels
+        shared = self.chunks if self.by_rows else self.panels
         return code.driver(sum(g.count for g in shared), self.packed_a + panel)
 
     def _each(self, groups: tuple[Group, ...]) -> Iterator[tuple[Index, int]]:
         """All pieces, or this thread's."""
-        shared = self.chunks if self.by_rows else self.found.panels
+        shared = self.chunks if self.by_rows else self.panels
         if groups is shared:
             return self.code.units(groups, *self.code.numbers)
         return self.code.each(groups)
@@ -128,7 +128,7 @@ class _Writer:
     def _panels(self) -> Iterator[_Panel]:
         """The last vector of all may be cut by the edge of C: a panel of its own."""
         code, lanes, columns = self.code, self.lanes, self.product.columns
-        for vector, vectors in self._each(self.found.panels):
+        for vector, vectors in self._each(self.panels):
             last = -(-columns // lanes) - vectors  # the first vector of the last panel
             full, edge = vectors * lanes, columns - last * lanes
             if isinstance(vector, int):

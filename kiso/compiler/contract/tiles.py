@@ -14,20 +14,10 @@ from math import prod
 
 from kiso.compiler.contract.emit import Group, Machine, partition
 
-__all__ = ["MOST_VECTORS", "Panels", "Tiling", "most_rows", "panels", "patch", "tiling"]
+__all__ = ["MOST_VECTORS", "Panels", "most_rows", "panels", "patch", "tiling"]
 
 _LATENCY = 4
 MOST_VECTORS = 4
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """Columns cut into panels of whole vectors, and for each width the largest patch of rows
-    (one number, or height and width for pixels)."""
-
-    panels: tuple[Group, ...]              # in vectors
-    patches: dict[int, tuple[int, ...]]    # vectors -> patch
-    cycles: float
 
 
 @dataclass(frozen=True)
@@ -88,14 +78,15 @@ def patch(machine: Machine, extents: tuple[int, ...], vectors: int,
     return min((cost(s), s) for s in shapes)
 
 
-def tiling(machine: Machine, extents: tuple[int, ...], columns: int, steps: int) -> Tiling:
-    """The cheapest block for a result of rows (or pixels, by height and width) times columns."""
-    assert prod(extents) > 0 and columns > 0, (extents, columns)
+def tiling(machine: Machine, rows: int, columns: int, steps: int,
+           ) -> tuple[tuple[Group, ...], dict[int, int]]:
+    """The cheapest block for a result of rows times columns: columns cut into panels of whole
+    vectors, and for each number of vectors the most rows."""
     vectors = -(-columns // machine.lanes)
-    found: list[Tiling] = []
+    found: list[tuple[float, int, tuple[Group, ...], dict[int, int]]] = []
     for limit in range(1, min(MOST_VECTORS, vectors) + 1):
-        panels = partition(vectors, limit)
-        best = {g.size: patch(machine, extents, g.size, max(steps, 1)) for g in panels}
-        total = sum(g.count * best[g.size][0] for g in panels)
-        found.append(Tiling(panels, {v: p for v, (_, p) in best.items()}, total))
-    return min(found, key=lambda t: t.cycles)
+        groups = partition(vectors, limit)
+        best = {g.size: patch(machine, (rows,), g.size, max(steps, 1)) for g in groups}
+        total = sum(g.count * best[g.size][0] for g in groups)
+        found.append((total, limit, groups, {v: most for v, (_, (most,)) in best.items()}))
+    return min(found, key=lambda way: way[:2])[2:]
