@@ -117,15 +117,15 @@ class Code(Writer):
         self.fast = ""
         self.pointers = [Val(self, "%" + self.name(p), "ptr") for p in pointers]
         self.numbers = [Val(self, "%" + self.name(n), "i64") for n in numbers]
-        self.kind = ("internal", "noinline nounwind") if internal else ("", "nounwind")
+        self.kind = ("internal void", "noinline nounwind") if internal else ("void", "nounwind")
         self.zero = Val(self, "zeroinitializer", "float", machine.lanes, True)
 
     def text(self) -> str:
         """The whole function."""
         given = ", ".join([*(f"ptr noalias {p.text}" for p in self.pointers),
                            *(f"i64 {n.text}" for n in self.numbers)])
-        linkage, attributes = self.kind
-        return "\n".join([f"define {linkage} void @{self.title}({given}) {attributes} {{", "entry:",
+        kind, attributes = self.kind
+        return "\n".join([f"define {kind} @{self.title}({given}) {attributes} {{", "entry:",
                           *self.lines, "  ret void", "}"])
 
     def driver(self, units: int, scratch: int = 0) -> Driver:
