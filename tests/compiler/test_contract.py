@@ -24,8 +24,7 @@ from kiso.compiler.contract import (
     conv_weight_sum,
     matmul,
 )
-from kiso.compiler.contract.emit import partition
-from kiso.compiler.contract.tiles import most_rows, patch, tiling
+from kiso.compiler.contract.tiles import most_rows, partition, patch, tiling
 
 MACHINES = [AVX512, AVX2, NEON]  # any width runs anywhere: LLVM splits what is too wide
 FULL = ("bias", "add", "relu")

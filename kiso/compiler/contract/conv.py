@@ -12,24 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
-from kiso.compiler.contract.cut import choose, sliding
-from kiso.compiler.contract.emit import (
-    Code,
-    Driver,
-    Index,
-    Library,
-    Val,
-    chopped,
-    partition,
-    rounded,
-)
+from kiso.compiler.contract.cut import choose
+from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import UNROLL, Block, Loop, Stream, micro, needed, rounds
 from kiso.compiler.contract.pack import Window, panel_packer, row_copier, zero_fill
-from kiso.compiler.contract.shape import Axis, Conv, Phase, Piece
-from kiso.compiler.contract.tiles import Panels, panels, patch
+from kiso.compiler.contract.shape import Axis, Conv, Phase, Piece, sliding
+from kiso.compiler.contract.tiles import Panels, chopped, panels, partition, patch, rounded
 
 __all__ = ["SlidingDriver"]
 
@@ -50,6 +40,7 @@ class SlidingDriver:
         self.window = Window(*work.size, work.channels, self.left, right - self.left + 1,
                              work.channels)
         self.panels = panels(self.cut.panels, work.outer, self.lanes)
+        self.packed_size = sum(self._packed(h, w) for h, w in self.phases)  # floats
         self.main = self._write()
 
     def _write(self) -> Driver:
@@ -176,11 +167,6 @@ class SlidingDriver:
                       + (h.out_start * line + w.out_start * work.outputs))
             code.run(micro(self.lib, block), part.image + source, packed + weights, y, x + place,
                      *arrays, offset, column, *numbers)
-
-    @cached_property
-    def packed_size(self) -> int:
-        """Floats of the packed weights."""
-        return sum(self._packed(h, w) for h, w in self.phases)
 
     def packer(self, strides: tuple[int, int, int, int]) -> Driver:
         """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row

@@ -19,20 +19,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kiso.compiler.contract.emit import (
-    Driver,
-    Group,
-    Index,
-    Library,
-    Val,
-    chopped,
-    partition,
-    rounded,
-)
+from kiso.compiler.contract.emit import Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, micro, rounds
 from kiso.compiler.contract.pack import Window, panel_packer, row_copier, zero_fill
 from kiso.compiler.contract.shape import Conv
-from kiso.compiler.contract.tiles import Panels, panels, tiling
+from kiso.compiler.contract.tiles import Group, Panels, chopped, panels, partition, rounded, tiling
 
 __all__ = ["by_columns", "conv_weight_gradient", "conv_weight_sum"]
 

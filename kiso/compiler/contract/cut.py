@@ -14,20 +14,10 @@ from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 
-from kiso.compiler.contract.emit import Group, Machine, partition
-from kiso.compiler.contract.shape import (
-    Axis,
-    Conv,
-    Phase,
-    Piece,
-    backward_phases,
-    forward_phases,
-    joined,
-    pieces,
-)
-from kiso.compiler.contract.tiles import MOST_VECTORS, patch
+from kiso.compiler.contract.shape import Axis, Phase, Piece, Sliding, joined, pieces
+from kiso.compiler.contract.tiles import MOST_VECTORS, Group, Machine, partition, patch
 
-__all__ = ["Cut", "Sliding", "choose", "sliding"]
+__all__ = ["Cut", "choose"]
 
 _CACHED = 136 * 1024  # floats of input in a block
 _COPIED = 96 * 1024   # the same where a sample has several blocks: the copy lies beside the input
@@ -40,54 +30,6 @@ _KERNELS = 0.01      # gain that kernels for a second size of panels must bring
 _JOINT = 1.5         # cycles for a pixel that is taken out of a vector
 _MOST_JOINT = 8
 _SLOW = 1.1          # factor for larger panels
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """A sum over taps: input (N, H, W, C), output (N, OH, OW, O), phases. `beside`: column o
-    reads channel o alone; then `groups` is 1."""
-
-    batch: int
-    size: tuple[int, int]
-    channels: int
-    out: tuple[int, int]
-    outputs: int
-    groups: int
-    phases: tuple[Phase, ...]
-    beside: bool = False
-
-    @cached_property
-    def inner(self) -> int:
-        """Input channels of a group."""
-        return 1 if self.beside else self.channels // self.groups
-
-    @cached_property
-    def outer(self) -> int:
-        """Output channels of a group."""
-        return self.outputs // self.groups
-
-    @cached_property
-    def image(self) -> int:
-        """Floats of a sample of the input."""
-        return prod(self.size) * self.channels
-
-    def reach(self, axis: int, parts: list[Piece]) -> tuple[int, int]:
-        """First and last input position that these pieces read, the image's if none."""
-        seen = [p.axis for p in parts if p.axis.taps]
-        if not seen:
-            return 0, self.size[axis] - 1
-        return min(a.in_start for a in seen), max(
-            a.in_start + (a.count - 1) * a.in_step + (a.taps - 1) * a.tap_step for a in seen)
-
-
-def sliding(conv: Conv, backward: bool = False) -> Sliding:
-    """The sum that gives y from x, or the gradient of x from that of y."""
-    beside = conv.groups == conv.channels == conv.outputs > 1
-    groups = 1 if beside else conv.groups
-    x, y = (conv.size, conv.channels), (conv.out, conv.outputs)
-    if backward:
-        return Sliding(conv.batch, *y, *x, groups, backward_phases(conv), beside)
-    return Sliding(conv.batch, *x, *y, groups, forward_phases(conv), beside)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val, chopped
+from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import finished, needed
+from kiso.compiler.contract.tiles import chopped
 
 __all__ = ["dots"]
 

@@ -1,4 +1,4 @@
-"""Writing contract kernels: functions over float32 arrays, vectors of one width, partitions.
+"""Writing contract kernels: functions over float32 arrays, vectors of one width.
 
 An index is a Python int (known now) or an i64 value (known when the code runs). Offsets count
 floats, never bytes. Loops are Python's `for`: their body is written once.
@@ -14,54 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiso.compiler.codegen.ir import Index, Val, Writer
+from kiso.compiler.contract.tiles import Group, Machine
 
-__all__ = ["AVX2", "AVX512", "NEON", "Code", "Driver", "Group", "Index", "Library", "Machine",
-           "Val", "chopped", "partition", "rounded"]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Vector registers of a processor: floats in one, and how many there are."""
-
-    lanes: int
-    registers: int
-
-
-AVX512 = Machine(16, 32)
-AVX2 = Machine(8, 16)
-NEON = Machine(4, 32)
-
-
-@dataclass(frozen=True)
-class Group:
-    """`count` pieces of `size` elements side by side from `start` on."""
-
-    start: int
-    count: int
-    size: int
-
-
-def partition(extent: int, limit: int) -> tuple[Group, ...]:
-    """Cut 0..extent into as few pieces of at most `limit` as there can be, sizes as even as they
-    can be (two sizes, the larger first): 100 by 14 gives 4 x 13 + 4 x 12."""
-    if extent <= 0:
-        return ()
-    count = -(-extent // limit)
-    size, larger = divmod(extent, count)
-    groups = (Group(0, larger, size + 1), Group(larger * (size + 1), count - larger, size))
-    return tuple(g for g in groups if g.count)
-
-
-def chopped(extent: int, size: int) -> tuple[Group, ...]:
-    """Cut 0..extent into pieces of `size`, with a shorter one at the end."""
-    whole = extent // size
-    groups = (Group(0, whole, size), Group(whole * size, 1, extent - whole * size))
-    return tuple(g for g in groups if g.count and g.size)
-
-
-def rounded(floats: int) -> int:
-    """So many floats, and on to the end of a cache line (64 bytes)."""
-    return -(-floats // 16) * 16
+__all__ = ["Code", "Driver", "Index", "Library", "Val"]
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kiso.compiler.contract.dots import dots
-from kiso.compiler.contract.emit import (
-    Driver,
-    Group,
-    Index,
-    Library,
-    Val,
-    chopped,
-    partition,
-    rounded,
-)
+from kiso.compiler.contract.emit import Driver, Index, Library, Val
 from kiso.compiler.contract.micro import UNROLL, Block, Loop, Stream, micro, needed
 from kiso.compiler.contract.pack import panel_packer, row_packer
-from kiso.compiler.contract.tiles import tiling
+from kiso.compiler.contract.tiles import Group, chopped, partition, rounded, tiling
 
 __all__ = ["Product", "matmul"]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kiso.compiler.contract.emit import Code, Library, Val, chopped, partition
+from kiso.compiler.contract.emit import Code, Library, Val
+from kiso.compiler.contract.tiles import chopped, partition
 
 __all__ = ["Window", "panel_packer", "row_copier", "row_packer", "zero_fill"]
 

@@ -10,12 +10,11 @@ that each phase is a convolution of gy with stride 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
-from math import gcd
+from math import gcd, prod
 
-__all__ = ["Axis", "Conv", "Phase", "Piece", "backward_phases", "forward_phases", "joined",
-           "pieces"]
+__all__ = ["Axis", "Conv", "Phase", "Piece", "Sliding", "joined", "pieces", "sliding"]
 
 Pair = tuple[int, int]
 
@@ -138,3 +137,51 @@ def pieces(axis: Axis, size: int) -> tuple[Piece, ...]:
             axis, count=1 + len(rest), taps=taps, in_start=start,
             out_start=axis.out_start + first * axis.out_step), first, skipped))
     return tuple(result)
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """A sum over taps: input (N, H, W, C), output (N, OH, OW, O), phases. `beside`: column o
+    reads channel o alone; then `groups` is 1."""
+
+    batch: int
+    size: tuple[int, int]
+    channels: int
+    out: tuple[int, int]
+    outputs: int
+    groups: int
+    phases: tuple[Phase, ...]
+    beside: bool = False
+
+    @cached_property
+    def inner(self) -> int:
+        """Input channels of a group."""
+        return 1 if self.beside else self.channels // self.groups
+
+    @cached_property
+    def outer(self) -> int:
+        """Output channels of a group."""
+        return self.outputs // self.groups
+
+    @cached_property
+    def image(self) -> int:
+        """Floats of a sample of the input."""
+        return prod(self.size) * self.channels
+
+    def reach(self, axis: int, parts: list[Piece]) -> tuple[int, int]:
+        """First and last input position that these pieces read, the image's if none."""
+        seen = [p.axis for p in parts if p.axis.taps]
+        if not seen:
+            return 0, self.size[axis] - 1
+        return min(a.in_start for a in seen), max(
+            a.in_start + (a.count - 1) * a.in_step + (a.taps - 1) * a.tap_step for a in seen)
+
+
+def sliding(conv: Conv, backward: bool = False) -> Sliding:
+    """The sum that gives y from x, or the gradient of x from that of y."""
+    beside = conv.groups == conv.channels == conv.outputs > 1
+    groups = 1 if beside else conv.groups
+    x, y = (conv.size, conv.channels), (conv.out, conv.outputs)
+    if backward:
+        return Sliding(conv.batch, *y, *x, groups, backward_phases(conv), beside)
+    return Sliding(conv.batch, *x, *y, groups, forward_phases(conv), beside)

@@ -23,9 +23,10 @@ from kiso import ops
 from kiso.compiler.codegen import ir
 from kiso.compiler.contract.conv import SlidingDriver
 from kiso.compiler.contract.conv_weights import by_columns, conv_weight_gradient, conv_weight_sum
-from kiso.compiler.contract.emit import Driver, Library, Machine
+from kiso.compiler.contract.emit import Driver, Library
 from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
+from kiso.compiler.contract.tiles import Machine
 from kiso.compiler.loops import Buffer, Contract, Program
 
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]

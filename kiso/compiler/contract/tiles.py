@@ -1,4 +1,4 @@
-"""The cost model: which block of results a micro-kernel should hold.
+"""Cutting into pieces, and the cost model: which block of results a micro-kernel should hold.
 
 A block of P rows and V vectors takes P V multiply-adds for each step of the reduction, two in a
 cycle, P + V loads, two in a cycle, and no less than the latency of an addition (4 cycles). It
@@ -12,12 +12,56 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
-from kiso.compiler.contract.emit import Group, Machine, partition
-
-__all__ = ["MOST_VECTORS", "Panels", "most_rows", "panels", "patch", "tiling"]
+__all__ = ["AVX2", "AVX512", "MOST_VECTORS", "NEON", "Group", "Machine", "Panels", "chopped",
+           "most_rows", "panels", "partition", "patch", "rounded", "tiling"]
 
 _LATENCY = 4
 MOST_VECTORS = 4
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Vector registers of a processor: floats in one, and how many there are."""
+
+    lanes: int
+    registers: int
+
+
+AVX512 = Machine(16, 32)
+AVX2 = Machine(8, 16)
+NEON = Machine(4, 32)
+
+
+@dataclass(frozen=True)
+class Group:
+    """`count` pieces of `size` elements side by side from `start` on."""
+
+    start: int
+    count: int
+    size: int
+
+
+def partition(extent: int, limit: int) -> tuple[Group, ...]:
+    """Cut 0..extent into as few pieces of at most `limit` as there can be, sizes as even as they
+    can be (two sizes, the larger first): 100 by 14 gives 4 x 13 + 4 x 12."""
+    if extent <= 0:
+        return ()
+    count = -(-extent // limit)
+    size, larger = divmod(extent, count)
+    groups = (Group(0, larger, size + 1), Group(larger * (size + 1), count - larger, size))
+    return tuple(g for g in groups if g.count)
+
+
+def chopped(extent: int, size: int) -> tuple[Group, ...]:
+    """Cut 0..extent into pieces of `size`, with a shorter one at the end."""
+    whole = extent // size
+    groups = (Group(0, whole, size), Group(whole * size, 1, extent - whole * size))
+    return tuple(g for g in groups if g.count and g.size)
+
+
+def rounded(floats: int) -> int:
+    """So many floats, and on to the end of a cache line (64 bytes)."""
+    return -(-floats // 16) * 16
 
 
 @dataclass(frozen=True)
