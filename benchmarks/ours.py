@@ -61,7 +61,7 @@ class Kiso:
         leaves, self.structure = flatten_tree(state)
         started = time.perf_counter()
         traced = trace(f, state, batch)
-        if traced.results != ("tuple", None, (self.structure, "leaf")):
+        if traced.results != flatten_tree((state, 0.0))[1]:
             raise RuntimeError("the state that the step returns is nested differently from the "
                                "state that it takes")
         self.code = compile_graph(traced.graph, threads, state={k: k for k in range(len(leaves))})

@@ -1,4 +1,4 @@
-"""From a Python function to a graph: tracer, grammar, verifier, printer, NumPy interpreter.
+"""From a Python function to a graph: tracer, verifier, passes, NumPy interpreter.
 
 Stands on `ops` alone. Passes and machine code follow behind the same `Graph`.
 """
@@ -7,17 +7,5 @@ from kiso.compiler.graph import Graph, Node, Spec, run, verify
 from kiso.compiler.passes import PASSES, optimise
 from kiso.compiler.trace import Traced, Var, flatten_tree, trace, unflatten_tree
 
-__all__ = [
-    "PASSES",
-    "Graph",
-    "Node",
-    "Spec",
-    "Traced",
-    "Var",
-    "flatten_tree",
-    "optimise",
-    "run",
-    "trace",
-    "unflatten_tree",
-    "verify",
-]
+__all__ = ["PASSES", "Graph", "Node", "Spec", "Traced", "Var", "flatten_tree", "optimise", "run",
+           "trace", "unflatten_tree", "verify"]

@@ -12,8 +12,10 @@ the meaning of a graph in NumPy.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy as np
 from kiso.errors import GraphError
 from kiso.ops.op import Array, Op, Shape
 
-__all__ = ["Graph", "Node", "Spec", "run", "verify"]
+__all__ = ["Graph", "Node", "Spec", "output_specs", "run", "several", "verify"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Spec:
 
     shape: Shape
     dtype: np.dtype[Any]
+
+    @staticmethod
+    def of(x: Any) -> Spec:
+        """Those of whatever has both."""
+        return Spec(x.shape, x.dtype)
 
     def __str__(self) -> str:
         kind = {"f": "f", "i": "i", "u": "u", "b": "bool"}[self.dtype.kind]
@@ -56,6 +63,21 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
 
+    @cached_property
+    def maker(self) -> dict[int, Node]:
+        """The node that gives each value; inputs and constants have none."""
+        return {n: node for node in self.nodes for n in node.outputs}
+
+    def made_by(self, n: int, kind: type[Op]) -> Node | None:
+        """The node that gives value n, if it applies an op of this kind."""
+        node = self.maker.get(n)
+        return node if node and isinstance(node.op, kind) else None
+
+    @cached_property
+    def uses(self) -> Counter[int]:
+        """How often each value is read, by nodes or as an output."""
+        return Counter([*(n for node in self.nodes for n in node.inputs), *self.outputs])
+
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
@@ -75,50 +97,43 @@ def _lines(graph: Graph) -> Iterator[str]:
     yield "}"
 
 
+def several(op: Op, result: Any) -> tuple[Any, ...]:
+    """What an op gives as a tuple, be it one value or more."""
+    return result if op.outputs > 1 else (result,)
+
+
 def output_specs(op: Op, inputs: Sequence[Spec]) -> tuple[Spec, ...]:
     """Shapes and types that an op gives for its inputs."""
-    shapes = op.shape(*(s.shape for s in inputs))
-    dtypes = op.dtype(*(s.dtype for s in inputs))
-    if op.outputs == 1:
-        shapes, dtypes = (shapes,), (dtypes,)
+    shapes = several(op, op.shape(*(s.shape for s in inputs)))
+    dtypes = several(op, op.dtype(*(s.dtype for s in inputs)))
     return tuple(Spec(tuple(s), np.dtype(d)) for s, d in zip(shapes, dtypes, strict=True))
 
 
 def verify(graph: Graph) -> Graph:
     """Check the rules above and return the graph; GraphError names the first broken one."""
     defined: set[int] = set()
-
-    def define(n: int, where: str) -> None:
-        if not 0 <= n < len(graph.specs):
-            raise GraphError(f"{where}: value %{n} has no type; there are {len(graph.specs)}.")
-        if n in defined:
-            raise GraphError(f"{where}: value %{n} is defined twice.")
-        defined.add(n)
-
-    def use(n: int, where: str) -> None:
-        if n not in defined:
-            raise GraphError(f"{where}: value %{n} is used before it is defined.")
-
-    for n in graph.inputs:
-        define(n, "inputs")
+    steps = [("inputs", (), graph.inputs), ("constants", (), tuple(graph.constants)),
+             *((str(node.op), node.inputs, node.outputs) for node in graph.nodes),
+             ("outputs", graph.outputs, ())]
+    for where, used, made in steps:
+        for n in used:
+            if n not in defined:
+                raise GraphError(f"{where}: value %{n} is used before it is defined.")
+        for n in made:
+            if not 0 <= n < len(graph.specs):
+                raise GraphError(f"{where}: value %{n} has no type; there are {len(graph.specs)}.")
+            if n in defined:
+                raise GraphError(f"{where}: value %{n} is defined twice.")
+            defined.add(n)
     for n, value in graph.constants.items():
-        define(n, "constants")
-        if Spec(value.shape, value.dtype) != graph.specs[n]:
-            raise GraphError(f"constant %{n} is {Spec(value.shape, value.dtype)}, its type says "
-                             f"{graph.specs[n]}.")
+        if Spec.of(value) != graph.specs[n]:
+            raise GraphError(f"constant %{n} is {Spec.of(value)}, its type says {graph.specs[n]}.")
     for node in graph.nodes:
-        where = str(node.op)
-        for n in node.inputs:
-            use(n, where)
-        expected = output_specs(node.op, [graph.specs[n] for n in node.inputs])
-        for n in node.outputs:
-            define(n, where)
+        given = output_specs(node.op, [graph.specs[n] for n in node.inputs])
         found = tuple(graph.specs[n] for n in node.outputs)
-        if found != expected:
-            raise GraphError(f"{where} gives {', '.join(map(str, expected))}, but its outputs are "
+        if found != given:
+            raise GraphError(f"{node.op} gives {', '.join(map(str, given))}, but its outputs are "
                              f"{', '.join(map(str, found))}.")
-    for n in graph.outputs:
-        use(n, "outputs")
     return graph
 
 
@@ -126,18 +141,17 @@ def run(graph: Graph, *inputs: Array) -> list[Array]:
     """Compute the graph with NumPy, node by node: the same bits as the traced function."""
     if len(inputs) != len(graph.inputs):
         raise GraphError(f"the graph takes {len(graph.inputs)} arrays, but {len(inputs)} came.")
-    values: dict[int, Array] = dict(graph.constants)
     for n, array in zip(graph.inputs, inputs, strict=True):
-        if Spec(array.shape, array.dtype) != graph.specs[n]:
-            raise GraphError(f"input %{n} is {Spec(array.shape, array.dtype)}, but the graph was "
-                             f"traced for {graph.specs[n]}; trace again for this shape.")
-        values[n] = array
-    last_use = {n: i for i, node in enumerate(graph.nodes) for n in node.inputs}
-    keep = {*graph.outputs, *graph.constants}
-    for i, node in enumerate(graph.nodes):
+        if Spec.of(array) != graph.specs[n]:
+            raise GraphError(f"input %{n} is {Spec.of(array)}, but the graph was traced for "
+                             f"{graph.specs[n]}; trace again for this shape.")
+    values = graph.constants | dict(zip(graph.inputs, inputs, strict=True))
+    left = graph.uses.copy()  # how often a value will still be read: at 0 its memory is given back
+    for node in graph.nodes:
         y = node.op(*(values[n] for n in node.inputs))
-        values.update(zip(node.outputs, y if node.op.outputs > 1 else (y,), strict=True))
+        values.update(zip(node.outputs, several(node.op, y), strict=True))
+        left.subtract(node.inputs)
         for n in {*node.inputs, *node.outputs}:
-            if last_use.get(n, i) <= i and n not in keep:
+            if left[n] == 0:
                 del values[n]
     return [values[n] for n in graph.outputs]

@@ -18,18 +18,7 @@ from dataclasses import replace as changed
 
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.codegen.split import replace
-from kiso.compiler.loops import (
-    Axis,
-    Buffer,
-    Contract,
-    Expr,
-    Fn,
-    Index,
-    Kernel,
-    Load,
-    Program,
-    subexpressions,
-)
+from kiso.compiler.loops import Buffer, Contract, Fn, Index, Kernel, Load, Program, find
 
 __all__ = ["settle"]
 
@@ -40,99 +29,79 @@ def settle(program: Program, carried: Mapping[Buffer, Buffer],
            results: Collection[Buffer] = ()) -> Program:
     """The program with every state buffer (key) updated to what its partner (value) holds after
     it; what writes to state comes after the results."""
-    kernels = list(program.kernels)
     renamed: dict[Buffer, Buffer] = {}
     copies = Program()
     for old, new in carried.items():
-        if old is new:
-            continue
-        if _fits(kernels, old, new):
-            renamed[new] = old
-        else:
-            copies.store(Fn.of(new), old.name, old)
-    kernels = [_renamed(k, renamed) for k in kernels] + copies.kernels
+        if old is not new:
+            if _fits(program.kernels, old, new):
+                renamed[new] = old
+            else:
+                copies.store(Fn.of(new), old.name, old)
     head: list[Kernel | Contract] = []
     tail: list[Kernel | Contract] = []
-    written: set[Buffer] = set()
-    for kernel in kernels:
-        late = kernel.buffer in carried or not written.isdisjoint(reads(kernel))
-        (tail if late else head).append(kernel)
-        if late:
+    written: set[Buffer] = set()  # in the tail
+    for kernel in [*(_renamed(k, renamed) for k in program.kernels), *copies.kernels]:
+        if kernel.buffer in carried or not written.isdisjoint(reads(kernel)):
             written.add(kernel.buffer)
-    result = Program()
-    result.kernels = _early(*_first(head, results), tail) if tail else head
-    return result
-
-
-def _first(kernels: list[Kernel | Contract], results: Collection[Buffer]
-           ) -> tuple[list[Kernel | Contract], int]:
-    """The kernels with those before that make the results, and how many these are."""
+            tail.append(kernel)
+        else:
+            head.append(kernel)
+    if not tail:
+        return Program(head)
     needed = set(results)
-    makers: list[Kernel | Contract] = []
-    others: list[Kernel | Contract] = []
-    for kernel in reversed(kernels):
-        found = kernel.buffer in needed
-        (makers if found else others).append(kernel)
-        if found:
+    for kernel in reversed(head):
+        if kernel.buffer in needed:
             needed.update(reads(kernel))
-    return [*reversed(makers), *reversed(others)], len(makers)
+    first = [k for k in head if k.buffer in needed]
+    head = first + [k for k in head if k.buffer not in needed]
+    # Stable: a kernel of the tail follows on the one in the head whose place it has.
+    placed = [*enumerate(head, 1), *zip(_places(head, len(first), tail), tail, strict=True)]
+    return Program([kernel for _, kernel in sorted(placed, key=lambda pair: pair[0])])
 
 
-def _early(head: list[Kernel | Contract], first: int, tail: list[Kernel | Contract]
-           ) -> list[Kernel | Contract]:
-    """Both lists as one: a kernel of `tail` that reads something large follows on the last one in
-    `head` that reads it too, and after so many first, with all that it needs and what needs it.
-    The others come at the end."""
+def _places(head: list[Kernel | Contract], first: int, tail: list[Kernel | Contract]) -> list[int]:
+    """After how many kernels of `head` each of `tail` comes: one that reads something large after
+    the last one in `head` that reads it too, and after so many first, with all that it needs and
+    what needs it. The others come at the end."""
     needs = [{j for j, other in enumerate(tail[:i]) if other.buffer in (*reads(k), k.buffer)
               or k.buffer in reads(other)} for i, k in enumerate(tail)]
-    made = {k.buffer: i + 1 for i, k in enumerate(head)}
-    read = {b: i + 1 for i, k in enumerate(head) for b in reads(k)}
+    made = {k.buffer: i for i, k in enumerate(head, 1)}
+    read = {b: i for i, k in enumerate(head, 1) for b in reads(k)}
+    large = {b for b in made if b.nbytes >= LARGE}
     soon: set[int] = set()
     for i, kernel in enumerate(tail):
-        large = [b for b in reads(kernel) if b in made and b.nbytes >= LARGE]
-        if large or not soon.isdisjoint(needs[i]):
+        if not large.isdisjoint(reads(kernel)) or not soon.isdisjoint(needs[i]):
             soon.add(i)
     for i in reversed(range(len(tail))):
         if i in soon:
             soon |= needs[i]
-    after: list[list[Kernel | Contract]] = [[] for _ in range(len(head) + 1)]
-    at: list[int] = []
+    places: list[int] = []
     for i, kernel in enumerate(tail):
-        at.append(len(head) if i not in soon else max(
-            first, read.get(kernel.buffer, 0), *(made.get(b, 0) for b in reads(kernel)),
-            *(read.get(b, 0) for b in reads(kernel) if b.nbytes >= LARGE),
-            *(at[j] for j in needs[i])))
-        after[at[i]].append(kernel)
-    return [*after[0], *(k for i, one in enumerate(head) for k in (one, *after[i + 1]))]
+        inputs = reads(kernel)
+        places.append(len(head) if i not in soon else max(
+            first, read.get(kernel.buffer, 0), *(made.get(b, 0) for b in inputs),
+            *(read.get(b, 0) for b in inputs if b.nbytes >= LARGE), *(places[j] for j in needs[i])))
+    return places
 
 
 def _fits(kernels: list[Kernel | Contract], old: Buffer, new: Buffer) -> bool:
     """Whether `new` may lie where `old` does."""
-    makers = [i for i, k in enumerate(kernels) if k.buffer is new]
-    if len(makers) != 1 or old.order != new.order or old.dtype != new.dtype:
+    at = next((i for i, k in enumerate(kernels) if k.buffer is new), None)
+    if at is None or old.order != new.order or old.dtype != new.dtype or \
+            any(old in reads(k) for k in kernels[at + 1:]):
         return False
-    at = makers[0]
     maker = kernels[at]
-    if any(old in reads(k) for k in kernels[at + 1:]):
-        return False
-    if old not in reads(maker):
-        return True
     if isinstance(maker, Contract):
-        return False
-    return all(_same_place(e, maker.axes) for e in subexpressions(maker.expr)
-               if isinstance(e, Load) and e.buffer is old)
-
-
-def _same_place(load: Load, axes: tuple[Axis, ...]) -> bool:
-    """Whether a load reads the element that the kernel writes."""
+        return old not in reads(maker)
+    # What is read of the old value must be the element that is written.
     return all((isinstance(i, Index) and i.axis is a) or a.extent == 1
-               for i, a in zip(load.indices, axes, strict=True))
+               for load in find(Load, maker.expr) if load.buffer is old
+               for i, a in zip(load.indices, maker.axes, strict=True))
 
 
 def _renamed(kernel: Kernel | Contract, names: Mapping[Buffer, Buffer]) -> Kernel | Contract:
     """The kernel with other buffers."""
     into = names.get(kernel.buffer, kernel.buffer)
     if isinstance(kernel, Contract):
-        return kernel.renamed(names)
-    known: dict[Expr, Expr] = {}
-    return changed(kernel, buffer=into, expr=replace(kernel.expr, known, {}, names))
+        return changed(kernel, buffer=into, inputs=tuple(names.get(b, b) for b in kernel.inputs))
+    return changed(kernel, buffer=into, expr=replace(kernel.expr, {}, {}, names))

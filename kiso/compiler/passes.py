@@ -13,14 +13,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
-from kiso.compiler.graph import Graph, Node, Spec, verify
+from kiso.compiler.graph import Graph, Node, Spec, several, verify
 from kiso.ops import Cast, MatMul, MaxPool, MaxPoolGrad, Mul, Reshape, Step, Transpose
-from kiso.ops.op import Array
 
 __all__ = ["PASSES", "common", "dead", "fold", "moves", "optimise", "pooled", "turns"]
 
@@ -29,46 +28,45 @@ LARGEST_FOLDED = 1 << 16  # elements: a larger constant costs more to keep than 
 
 def fold(graph: Graph) -> Graph:
     """Compute nodes whose inputs are all constants."""
-    constants: dict[int, Array] = dict(graph.constants)
+    constants = dict(graph.constants)
     nodes: list[Node] = []
     for node in graph.nodes:
         small = all(prod(graph.specs[n].shape) <= LARGEST_FOLDED for n in node.outputs)
-        if small and all(n in constants for n in node.inputs):
+        if small and constants.keys() >= set(node.inputs):
             y = node.op(*(constants[n] for n in node.inputs))
-            constants.update(zip(node.outputs, y if node.op.outputs > 1 else (y,), strict=True))
+            constants.update(zip(node.outputs, several(node.op, y), strict=True))
         else:
             nodes.append(node)
-    return Graph(graph.specs, graph.inputs, constants, tuple(nodes), graph.outputs)
+    return replace(graph, constants=constants, nodes=tuple(nodes))
+
+
+def _read(values: tuple[int, ...], same: dict[int, int]) -> tuple[int, ...]:
+    """The values, or those that came before and are equal to them."""
+    return tuple(same.get(n, n) for n in values)
 
 
 def common(graph: Graph) -> Graph:
     """Compute equal ops on equal inputs once."""
     same: dict[int, int] = {}  # value -> equal value that came before
-    known: dict[Any, tuple[int, ...]] = {}
-    nodes: list[Node] = []
+    known: dict[Any, Node] = {}
     for node in graph.nodes:
-        inputs = tuple(same.get(n, n) for n in node.inputs)
-        first = known.setdefault((node.op, inputs), node.outputs)
-        if first is node.outputs:
-            nodes.append(Node(node.op, inputs, node.outputs))
-        else:
-            same.update(zip(node.outputs, first, strict=True))
-    outputs = tuple(same.get(n, n) for n in graph.outputs)
-    return Graph(graph.specs, graph.inputs, graph.constants, tuple(nodes), outputs)
+        inputs = _read(node.inputs, same)
+        first = known.setdefault((node.op, inputs), replace(node, inputs=inputs))
+        if first.outputs != node.outputs:
+            same.update(zip(node.outputs, first.outputs, strict=True))
+    return replace(graph, nodes=tuple(known.values()), outputs=_read(graph.outputs, same))
 
 
 def turns(graph: Graph) -> Graph:
     """Compute Transpose(A B) of matrices as Transpose(B) Transpose(A) if nobody else reads A B."""
     specs, nodes = list(graph.specs), list[Node]()
-    maker = {n: node for node in graph.nodes for n in node.outputs}
-    readers = Counter(n for node in graph.nodes for n in node.inputs) + Counter(graph.outputs)
 
     def turned(n: int, into: int | None = None) -> int:
         if into is None:
             specs.append(Spec(specs[n].shape[::-1], specs[n].dtype))
             into = len(specs) - 1
-        product = maker.get(n)
-        if product and isinstance(product.op, MatMul) and readers[n] == 1:
+        product = graph.made_by(n, MatMul)
+        if product and graph.uses[n] == 1:
             a, b = product.inputs
             nodes.append(Node(MatMul(), (turned(b), turned(a)), (into,)))
         else:
@@ -80,56 +78,52 @@ def turns(graph: Graph) -> Graph:
             turned(*node.inputs, *node.outputs)
         else:
             nodes.append(node)
-    return Graph(tuple(specs), graph.inputs, graph.constants, tuple(nodes), graph.outputs)
+    return replace(graph, specs=tuple(specs), nodes=tuple(nodes))
 
 
 def moves(graph: Graph) -> Graph:
     """One Transpose or Reshape for two; none (nor Cast) where nothing changes."""
     same: dict[int, int] = {}  # value -> equal value that came before
-    maker: dict[int, Node] = {}
+    made: dict[int, Node] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
-        op, inputs = node.op, tuple(same.get(n, n) for n in node.inputs)
-        before = maker.get(inputs[0]) if inputs else None
+        op, inputs = node.op, _read(node.inputs, same)
+        before = made.get(inputs[0]) if inputs else None
         if before and isinstance(op, Reshape) and isinstance(before.op, Reshape):
             inputs = before.inputs
         elif before and isinstance(op, Transpose) and isinstance(before.op, Transpose):
-            op = Transpose(axes=tuple(before.op.axes[k] for k in op.axes))
-            inputs = before.inputs
+            op, inputs = Transpose(axes=tuple(before.op.axes[k] for k in op.axes)), before.inputs
         still = op.axes == tuple(range(len(op.axes))) if isinstance(op, Transpose) else \
             isinstance(op, Reshape | Cast)
         if still and graph.specs[inputs[0]] == graph.specs[node.outputs[0]]:
             same[node.outputs[0]] = inputs[0]
         else:
             nodes.append(Node(op, inputs, node.outputs))
-            maker.update(dict.fromkeys(node.outputs, nodes[-1]))
-    outputs = tuple(same.get(n, n) for n in graph.outputs)
-    return Graph(graph.specs, graph.inputs, graph.constants, tuple(nodes), outputs)
+            made.update(dict.fromkeys(node.outputs, nodes[-1]))
+    return replace(graph, nodes=tuple(nodes), outputs=_read(graph.outputs, same))
 
 
 def pooled(graph: Graph) -> Graph:
     """MaxPoolGrad(x, g) * Step(x) as MaxPoolGrad(x, g * Step(MaxPool(x))): the gradient goes to
     elements that are the maximum."""
-    specs, nodes = list(graph.specs), list[Node]()
-    maker = {n: node for node in graph.nodes for n in node.outputs}
-    readers = Counter(n for node in graph.nodes for n in node.inputs) + Counter(graph.outputs)
-    known = {(node.op, node.inputs): node.outputs[0] for node in graph.nodes}
+    specs = list(graph.specs)
+    value = {(node.op, node.inputs): node.outputs[0] for node in graph.nodes}
+    instead: dict[int, list[Node]] = {}
     for node in graph.nodes:
-        nodes.append(node)
-        pair = [maker.get(n) for n in node.inputs if isinstance(node.op, Mul)]
-        grad = next((m for m in pair if m and isinstance(m.op, MaxPoolGrad)), None)
-        if grad is None or not isinstance(grad.op, MaxPoolGrad) or readers[grad.outputs[0]] > 1:
+        if not isinstance(node.op, MaxPoolGrad):
             continue
-        x, g = grad.inputs
-        top = known.get((MaxPool(**grad.op.settings()), (x,)))
-        same = specs[node.outputs[0]] == specs[grad.outputs[0]]
-        if top is not None and same and any(m and m.op == Step() and m.inputs == (x,)
-                                            for m in pair):
+        (x, g), (y,) = node.inputs, node.outputs
+        top, mask = value.get((MaxPool(**node.op.settings()), (x,))), value.get((Step(), (x,)))
+        if top is None or mask is None or graph.uses[y] > 1:
+            continue
+        product = value.get((Mul(), (y, mask)), value.get((Mul(), (mask, y))))
+        if product is not None and specs[product] == specs[y]:
             step, masked = len(specs), len(specs) + 1
             specs += [specs[top], specs[g]]
-            nodes[-1:] = [Node(Step(), (top,), (step,)), Node(Mul(), (g, step), (masked,)),
-                          Node(grad.op, (x, masked), node.outputs)]
-    return Graph(tuple(specs), graph.inputs, graph.constants, tuple(nodes), graph.outputs)
+            instead[product] = [Node(Step(), (top,), (step,)), Node(Mul(), (g, step), (masked,)),
+                                Node(node.op, (x, masked), (product,))]
+    nodes = [new for node in graph.nodes for new in instead.get(node.outputs[0], [node])]
+    return replace(graph, specs=tuple(specs), nodes=tuple(nodes))
 
 
 def dead(graph: Graph) -> Graph:
@@ -141,7 +135,7 @@ def dead(graph: Graph) -> Graph:
             nodes.append(node)
             needed.update(node.inputs)
     constants = {n: value for n, value in graph.constants.items() if n in needed}
-    return Graph(graph.specs, graph.inputs, constants, tuple(reversed(nodes)), graph.outputs)
+    return replace(graph, constants=constants, nodes=tuple(reversed(nodes)))
 
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (

@@ -5,34 +5,34 @@ element once, or when a few operations make it from one stored array: then readi
 no more than reading the result. Everything else is stored. Outputs always are.
 
 With `contracts`, products and convolutions of float32 are left to the kernels of contract/,
-together with the work that follows on each result (see after.py). These read and write stored
-arrays, images with the channels last in memory; that order is a property of the buffer, so that
-every other kernel reads it as it is. State of four axes is taken for filters, which lie in memory
-as (KH, KW, C, O).
+which read and write stored arrays, images with the channels last in memory; that order is a
+property of the buffer, so that every other kernel reads it as it is. State of four axes is taken
+for filters, which lie in memory as (KH, KW, C, O). Work that follows is done while the result is in
+the registers, as long as each node is the only reader of the one before, and what else it reads is
+there already:
+
+    y = relu(conv(x, W) + b)                             forward
+    gx = (conv_input_grad(gy, W) + other) * step(y)      backward: the gradient through a ReLU
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.after import follow
-from kiso.compiler.graph import Graph, Node, Spec
-from kiso.compiler.loops import Buffer, Contract, Fn, Program, cheap, const
+from kiso.compiler.graph import Graph, Node, Spec, several
+from kiso.compiler.loops import Buffer, Contract, Fn, Program, const
 from kiso.compiler.lower import RULES
-from kiso.compiler.meaning import evaluate
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 
-__all__ = ["Plan", "plan", "run_plan"]
+__all__ = ["Plan", "plan"]
 
-CONVOLUTIONS = (ops.Conv, ops.ConvInputGrad, ops.ConvWeightGrad)
 LAST = (0, 2, 3, 1)  # an image with the channels last
 FILTER = (2, 3, 1, 0)  # a filter with the output channels last
 SHALLOW, WIDE = 8, 1 << 22  # terms and elements of a product that is no slower than its storing
@@ -57,13 +57,42 @@ class Plan:
         return [b for b in self.outputs if b not in state]
 
 
-def _buffer(spec: Spec, name: str, order: tuple[int, ...] | None = None) -> Buffer:
-    return Buffer(spec.shape, spec.dtype, order or tuple(range(len(spec.shape))), name)
-
-
 def _number(value: Array) -> Fn:
     """A constant of one element: part of the expressions, not an array in memory."""
     return Fn(value.shape, value.dtype, lambda *i: const(value.item(), value.dtype), moves=True)
+
+
+def convolves(node: Node) -> bool:
+    """A convolution that the contract kernels know: two axes, padded alike on both sides, not so
+    far that a part of the result or the image is left over."""
+    op = node.op
+    return isinstance(op, ops.Conv | ops.ConvInputGrad | ops.ConvWeightGrad) and \
+        len(op.stride) == 2 and all(before == after for before, after in op.padding)
+
+
+def _work(graph: Graph, node: Node, n: int) -> tuple[str, int | None]:
+    """What a node does with value n: its name in `Contract`, if it has one, and the value that it
+    needs for it."""
+    own, result = graph.specs[n], graph.specs[node.outputs[0]]
+    other = next((m for m in node.inputs if m != n), n)
+    if isinstance(node.op, ops.Relu):
+        return "relu", None
+    if isinstance(node.op, ops.Mul) and result == own:
+        step = graph.made_by(other, ops.Step)
+        if step and graph.specs[step.inputs[0]] == own:
+            return "mask", step.inputs[0]
+    if isinstance(node.op, ops.Add) and result == own:
+        # A bias (C,) lies along the rows of (N, C), or as (C, 1, 1) on the pixels of (N, C, H, W).
+        column = Spec(own.shape[1:2], np.dtype(np.float32))
+        shaped = graph.made_by(other, ops.Reshape)
+        if len(own.shape) == 2 and graph.specs[other] == column:
+            return "bias", other
+        if len(own.shape) == 4 and graph.specs[other].shape == (own.shape[1], 1, 1) and shaped \
+                and graph.specs[shaped.inputs[0]] == column:
+            return "bias", shaped.inputs[0]
+        if graph.specs[other] == own:
+            return "add", other
+    return "", None
 
 
 class Planner:
@@ -78,38 +107,28 @@ class Planner:
         kept = [specs[graph.inputs[k]] for k in state]
         self.filters = {s.shape for s in kept if len(s.shape) == 4 and s.dtype == np.float32}
         self.inputs = tuple(
-            _buffer(specs[n], f"%{n}", FILTER if k in state and specs[n].shape in self.filters
-                    else None) for k, n in enumerate(graph.inputs))
-        self.values: dict[int, Fn] = {}
-        self.stored: dict[int, Buffer] = dict(zip(graph.inputs, self.inputs, strict=True))
-        self.constants: dict[Buffer, Array] = {}
-        for n, value in graph.constants.items():
-            if value.size == 1:
-                self.values[n] = _number(value)
-            else:
-                self.stored[n] = _buffer(specs[n], f"%{n}")
-                self.constants[self.stored[n]] = value
-        self.values |= {n: Fn.of(b) for n, b in self.stored.items()}
-        self.uses = Counter(n for node in graph.nodes for n in node.inputs)
-        self.uses.update(graph.outputs)
-        self.maker = {n: node for node in graph.nodes for n in node.outputs}
+            self.buffer(n, FILTER if k in state and specs[n].shape in self.filters else None)
+            for k, n in enumerate(graph.inputs))
+        large = {n: value for n, value in graph.constants.items() if value.size != 1}
+        self.stored = dict(zip(graph.inputs, self.inputs, strict=True))
+        self.stored |= {n: self.buffer(n) for n in large}
+        self.constants = {self.stored[n]: value for n, value in large.items()}
+        self.values = {n: Fn.of(b) for n, b in self.stored.items()}
+        self.values |= {n: _number(v) for n, v in graph.constants.items() if n not in large}
         self.readers: dict[int, Node] = {n: node for node in graph.nodes for n in node.inputs}
         self.absorbed: set[Node] = set()  # nodes that a contract kernel does as well
-        self.copies: dict[Buffer, Buffer] = {}
+        self.copies: dict[Buffer, Buffer] = {}  # with the channels last
         self.pending: set[int] = set()  # computed on the way: not stored, and more than a move
-        images = [n for node in graph.nodes if contracts and self.is_image(node)
+        images = [specs[n].shape for node in graph.nodes if contracts and convolves(node)
                   for n in (node.inputs if isinstance(node.op, ops.ConvWeightGrad) else
-                            (*node.inputs[:1], *node.outputs))]
-        self.images = {specs[n].shape for n in images}
-        self.batches = {specs[n].shape[0] for n in images}
+                            (node.inputs[0], *node.outputs))]
+        self.images = set(images)
+        self.batches = {shape[0] for shape in images}
 
-    def is_image(self, node: Node) -> bool:
-        """A convolution that the contract kernels know: two axes, padded alike on both sides,
-        not so far that a part of the result or the image is left over."""
-        op: Any = node.op
-        if not isinstance(op, CONVOLUTIONS) or len(op.stride) != 2:
-            return False
-        return all(before == after for before, after in op.padding)
+    def buffer(self, n: int, order: tuple[int, ...] | None = None) -> Buffer:
+        """A new array for value n."""
+        spec = self.graph.specs[n]
+        return self.program.buffer(spec.shape, spec.dtype, f"%{n}", order)
 
     def order(self, n: int) -> tuple[int, ...] | None:
         """Channels last for the images of convolutions, and all that has their form; as the
@@ -125,37 +144,43 @@ class Planner:
         """Compute a value into memory, unless it is there."""
         self.pending.discard(n)
         if n not in self.stored:
-            buffer = _buffer(self.graph.specs[n], f"%{n}", self.order(n))
-            self.values[n] = self.program.store(self.values[n], buffer.name, buffer)
-            self.stored[n] = buffer
+            self.stored[n] = self.buffer(n, self.order(n))
+            self.values[n] = self.program.store(self.values[n], f"%{n}", self.stored[n])
         return self.stored[n]
+
+    def channels_last(self, buffer: Buffer) -> Buffer:
+        """The image itself, or a copy of it with the channels last in memory."""
+        if buffer.order == LAST or buffer.shape[1] == 1:
+            return buffer
+        if buffer not in self.copies:
+            self.copies[buffer] = replace(buffer, order=LAST)
+            self.program.store(Fn.of(buffer), buffer.name, self.copies[buffer])
+        return self.copies[buffer]
 
     def contract(self, node: Node) -> bool:
         """Leave the node to a contract kernel if it is one for it."""
-        specs = [self.graph.specs[n] for n in (*node.inputs, *node.outputs)]
+        out = node.outputs[0]
+        specs = [self.graph.specs[n] for n in (*node.inputs, out)]
         flat = isinstance(node.op, ops.MatMul) and all(len(s.shape) == 2 for s in specs)
-        if not self.contracts or not (flat or self.is_image(node)) or \
+        if not self.contracts or not (flat or convolves(node)) or self.shallow(node) or \
                 any(s.dtype != np.float32 or prod(s.shape) == 0 for s in specs):
             return False
-        if self.shallow(node):
-            return False
-        sources, turned = list(node.inputs), [False] * len(node.inputs)
-        for i, n in enumerate(node.inputs if flat else ()):
-            maker = self.maker.get(n)
-            if maker is not None and isinstance(maker.op, ops.Transpose) and n not in self.stored:
-                sources[i], turned[i] = maker.inputs[0], True
-        given = [self.store(s) for s in sources]
-        if not flat:
-            images = given if isinstance(node.op, ops.ConvWeightGrad) else given[:1]
-            given = [self.channels_last(b) for b in images] + given[len(images):]
-        gives_image = not flat and not isinstance(node.op, ops.ConvWeightGrad)
-        order = LAST if gives_image else None if flat else self.order(node.outputs[0])
-        after, more, n = follow(self, node, order) if flat or gives_image else \
-            ((), (), node.outputs[0])
-        buffer = _buffer(self.graph.specs[n], f"%{n}", order)
+        moved = [self.graph.made_by(n, ops.Transpose) if flat and n not in self.stored else None
+                 for n in node.inputs]
+        given = [self.store(m.inputs[0] if m else n)
+                 for n, m in zip(node.inputs, moved, strict=True)]
+        names, more, order = (), (), None
+        if isinstance(node.op, ops.ConvWeightGrad):
+            given, order = [self.channels_last(b) for b in given], self.order(out)
+        else:
+            if not flat:
+                given[0], order = self.channels_last(given[0]), LAST
+            names, more, out = self.follow(out, order)
+        self.stored[out] = self.buffer(out, order)
+        self.values[out] = Fn.of(self.stored[out])
         self.program.kernels.append(Contract(
-            node.op, (*given, *more), tuple(turned), buffer, buffer.name, after))
-        self.stored[n], self.values[n] = buffer, Fn.of(buffer)
+            node.op, (*given, *more), tuple(m is not None for m in moved), self.stored[out],
+            f"%{out}", names))
         return True
 
     def shallow(self, node: Node) -> bool:
@@ -163,22 +188,35 @@ class Planner:
         and once more for its norm, so that it need not stay in memory from one to the other."""
         if not isinstance(node.op, ops.MatMul):
             return False
-        a, y = self.graph.specs[node.inputs[0]].shape, self.graph.specs[node.outputs[0]].shape
+        n = node.outputs[0]
+        a, y = self.graph.specs[node.inputs[0]].shape, self.graph.specs[n].shape
         if a[-1] > SHALLOW or len(y) != 2 or prod(y) < WIDE:
             return False
-        n = node.outputs[0]
-        squared = sum(2 for other in self.graph.nodes if other.inputs == (n, n))
-        return self.uses[n] - min(squared, 2) == 1
+        squared = any(other.inputs == (n, n) for other in self.graph.nodes)
+        return self.graph.uses[n] == (3 if squared else 1)
 
-    def channels_last(self, buffer: Buffer) -> Buffer:
-        """The image itself, or a copy of it with the channels last in memory."""
-        if buffer.order == LAST or buffer.shape[1] == 1:
-            return buffer
-        if buffer not in self.copies:
-            copy = Buffer(buffer.shape, buffer.dtype, LAST, buffer.name)
-            self.program.store(Fn.of(buffer), buffer.name, copy)
-            self.copies[buffer] = copy
-        return self.copies[buffer]
+    def follow(self, n: int, order: tuple[int, ...] | None
+               ) -> tuple[tuple[str, ...], tuple[Buffer, ...], int]:
+        """What the contract that gives value n can do as well: names (see `Contract`), the arrays
+        that they need, and the value that comes out. The nodes are marked as absorbed."""
+        names: list[str] = []
+        arrays: list[Buffer] = []
+        while self.graph.uses[n] == 1 and n in self.readers:
+            reader = self.readers[n]
+            name, other = _work(self.graph, reader, n)
+            if other is not None:
+                if other not in self.values:
+                    break
+                array = self.store(other)
+                if name != "bias" and array.order != (order or (0, 1)):
+                    break  # it does not lie in memory as the result does
+                arrays.append(array)
+            elif not name:
+                break
+            names.append(name)
+            self.absorbed.add(reader)
+            (n,) = reader.outputs
+        return tuple(names), tuple(arrays), n
 
     def lower(self, node: Node) -> None:
         """Lower a node by its rule; store what must be stored before and after it."""
@@ -192,18 +230,17 @@ class Planner:
             if n in self.pending and (not rule.reads_once or grows):
                 self.store(n)
         result: Any = rule.apply(self.program, node.op, *(self.values[n] for n in node.inputs))
-        results: tuple[Any, ...] = result if node.op.outputs > 1 else (result,)
-        for n, fn in zip(node.outputs, results, strict=True):
+        for n, fn in zip(node.outputs, several(node.op, result), strict=True):
             spec = self.graph.specs[n]
-            if fn.shape != spec.shape or fn.dtype != spec.dtype:
-                raise GraphError(f"the lowering of {node.op} gives {Spec(fn.shape, fn.dtype)}; "
+            if Spec.of(fn) != spec:
+                raise GraphError(f"the lowering of {node.op} gives {Spec.of(fn)}; "
                                  f"the graph says {spec}.")
             self.values[n] = fn
             if fn.moves and not self.pending.intersection(node.inputs):
                 continue
-            if self.uses[n] == 1 or (self.uses[n] and cheap(fn)) or self.shallow(node):
+            if self.graph.uses[n] == 1 or (self.graph.uses[n] and fn.cheap()) or self.shallow(node):
                 self.pending.add(n)
-            elif self.uses[n]:
+            elif self.graph.uses[n]:
                 self.store(n)
 
     def plan(self, watched: Sequence[int]) -> Plan:
@@ -220,7 +257,7 @@ class Planner:
             given = self.stored.get(n) or self.store(n)
             if given is not old and (given in self.inputs or given in self.constants or
                                      given in outputs or given.order != order):
-                given = _buffer(self.graph.specs[n], f"%{n}", order)
+                given = self.buffer(n, order)
                 self.program.store(self.values[n], given.name, given)
             outputs.append(given)
         carried = {self.inputs[k]: self.inputs[k] if out is None else outputs[out]
@@ -234,11 +271,3 @@ def plan(graph: Graph, *, contracts: bool = False, state: Mapping[int, int | Non
     """Lower every node. `state`: see runtime.compile_graph. Errors: GraphError for an op without
     a rule."""
     return Planner(graph, contracts, state or {}).plan(watched)
-
-
-def run_plan(found: Plan, *arrays: Array) -> list[Array]:
-    """The plan's meaning in NumPy, for tests and for reading."""
-    values = dict(found.constants) | {
-        b: np.asarray(a) for b, a in zip(found.inputs, arrays, strict=True)}
-    done = evaluate(found.program, values)
-    return [done[b] for b in found.outputs]

@@ -14,6 +14,7 @@ occupy memory for much longer than before.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container
 from math import prod
 
@@ -32,7 +33,7 @@ from kiso.compiler.loops import (
     Program,
     Reduce,
     const,
-    subexpressions,
+    find,
 )
 
 __all__ = ["fuse"]
@@ -47,41 +48,37 @@ def fuse(program: Program, vector_bytes: int, state: Container[Buffer] = ()) -> 
     write what it reads."""
     last = {b: i for i, kernel in enumerate(program.kernels) for b in reads(kernel)}
     made: list[Kernel | Contract] = []
+    came: list[int] = []  # where the kernels of `made` stood in the program
     ready: dict[Buffer, int] = {}  # place in `made` of the kernel that writes a buffer
     used: dict[Buffer, int] = {}  # and of the last one that reads it
-    hosts: dict[tuple[int, ...], list[int]] = {}
-    came: list[int] = []  # where the kernels of `made` stood in the program
+    hosts: dict[tuple[int, ...], list[int]] = defaultdict(list)  # places, by loops
     for i, kernel in enumerate(program.kernels):
-        place = len(made)
+        place, inputs = len(made), reads(kernel)
+        late = [b for b in kernel.buffers if b in state]
+        first = max((*(ready.get(b, -1) for b in inputs), *(used.get(b, -1) for b in late)),
+                    default=-1)
+        some = max([4 * SMALL, *(b.nbytes // 8 for b in inputs)])  # bytes
+        far = any(last.get(b, -1) > i and b.nbytes > some for b in kernel.buffers)
+        same: list[int] = []
         if isinstance(kernel, Kernel) and prod(kernel.buffer.shape):
-            same = hosts.setdefault(_loops(kernel), [])
-            late = [b for b in kernel.buffers if b in state]
-            first = max((-1, *(ready.get(b, -1) for b in reads(kernel)),
-                         *(used.get(b, -1) for b in late)))
-            most = max((b.nbytes for b in reads(kernel)), default=0) // 8
-            far = any(last.get(b, -1) > i and b.nbytes > max(most, 4 * SMALL)
-                      for b in kernel.buffers)
+            same = hosts[_loops(kernel)]
             for at in reversed(same):
-                host = made[at]
                 if at < first or (far and i - came[at] > NEAR):
                     break
-                if not isinstance(host, Kernel) or (late and not any(
-                        b in state for b in host.buffers)):
-                    continue
-                both = _joined(host, kernel, vector_bytes)
+                host = made[at]
+                assert isinstance(host, Kernel)
+                both = None if late and not any(b in state for b in host.buffers) else \
+                    _joined(host, kernel, vector_bytes)
                 if both is not None:
                     made[at], place = both, at
                     break
-            if place == len(made):
-                same.append(place)
         if place == len(made):
+            same.append(place)
             made.append(kernel)
             came.append(i)
         ready |= dict.fromkeys(kernel.buffers, place)
-        used |= {b: max(place, used.get(b, -1)) for b in reads(kernel)}
-    result = Program()
-    result.kernels = made
-    return result
+        used |= {b: max(place, used.get(b, -1)) for b in inputs}
+    return Program(made)
 
 
 def _loops(kernel: Kernel) -> tuple[int, ...]:
@@ -89,24 +86,22 @@ def _loops(kernel: Kernel) -> tuple[int, ...]:
     return tuple(n for n in (kernel.axes[k].extent for k in kernel.buffer.order) if n != 1)
 
 
+def _reductions(kernel: Kernel) -> list[Reduce]:
+    return find(Reduce, *(e for _, e in kernel.results))
+
+
 def _terms(kernel: Kernel) -> int:
     longest = max((prod(a.extent for a in e.axes) for e in _reductions(kernel)), default=1)
     return prod(a.extent for a in kernel.axes) * longest
 
 
-def _reductions(kernel: Kernel) -> list[Reduce]:
-    return [e for e in subexpressions(*(e for _, e in kernel.results)) if isinstance(e, Reduce)]
-
-
 def _joined(host: Kernel, kernel: Kernel, vector_bytes: int) -> Kernel | None:
     """One kernel for both, if it may be and saves something."""
-    own = dict(host.results)
-    values = {element.buffer: e for element, e in own.items()}
-    used = [b for b in reads(kernel) if b in values]
-    size = prod(kernel.buffer.shape)
-    shared = any(prod(b.shape) >= size for b in {*reads(host)}.intersection(reads(kernel)))
+    given = {element.buffer: e for element, e in host.results}
+    shared = {*given, *(b for b in reads(host) if prod(b.shape) >= prod(kernel.buffer.shape))}
     small = max(_terms(host), _terms(kernel)) <= SMALL
-    if len(own) + len(kernel.results) > MOST or not (small or used or shared):
+    if len(host.results) + len(kernel.results) > MOST or (
+            shared.isdisjoint(reads(kernel)) and not small):
         return None
     # The same loop in both has the same place among those longer than 1.
     mine, theirs = ([k.axes[a] for a in k.buffer.order if k.axes[a].extent != 1]
@@ -116,32 +111,23 @@ def _joined(host: Kernel, kernel: Kernel, vector_bytes: int) -> Kernel | None:
     mapped: dict[Expr, Expr] = {}
     results = [(Load(element.buffer, [replace(i, mapped, index) for i in element.indices]),
                 replace(e, mapped, index)) for element, e in kernel.results]
-    known: dict[Expr, Expr] = {}
-    targets = {element.buffer: element for element in own}
-    for e in subexpressions(*(e for _, e in results)):
-        if isinstance(e, Load) and e.buffer in values:
-            if not all(map(_same, e.indices, targets[e.buffer].indices)):
-                return None
-            known[e] = values[e.buffer]
-    given = {element.buffer: element for element, _ in results}  # the host reads old state there
-    for e in subexpressions(*own.values()):
-        if isinstance(e, Load) and e.buffer in given and not all(
-                map(_same, e.indices, given[e.buffer].indices)):
+    written = {element.buffer: element for element, _ in (*host.results, *results)}
+    for load in find(Load, *(e for _, e in (*host.results, *results))):
+        element = written.get(load.buffer)
+        if element is not None and not all(map(_same, load.indices, element.indices)):
             return None
-    results = [(element, replace(e, known, {})) for element, e in results]
-    both = Kernel(host.buffer, host.axes, host.expr, host.name, (*host.more, *results))
-    if _reductions(both):
-        forms = {form(convert(k), vector_bytes)
-                 for k in (both, *(k for k in (host, kernel) if _reductions(k)))}
-        if len(forms) > 1:
-            return None
-    return both
+    known: dict[Expr, Expr] = {load: given[load.buffer] for load in find(
+        Load, *(e for _, e in results)) if load.buffer in given}
+    more = ((element, replace(e, known, {})) for element, e in results)
+    both = Kernel(host.buffer, host.axes, host.expr, host.name, (*host.more, *more))
+    forms = {form(convert(k), vector_bytes) for k in (host, kernel, both) if _reductions(k)}
+    return both if len(forms) <= 1 else None
 
 
 def _same(a: Expr, b: Expr) -> bool:
     """Whether two indices are one loop variable, or the only place of an axis of length 1."""
-    if isinstance(a, Const) or isinstance(b, Const):
-        return all(isinstance(x, Const) or (isinstance(x, Index) and x.axis.extent == 1)
-                   for x in (a, b))
-    return isinstance(a, Index) and isinstance(b, Index) and (
-        a.axis is b.axis or a.axis.extent == b.axis.extent == 1)
+    def only(i: Expr) -> bool:
+        return isinstance(i, Const) or (isinstance(i, Index) and i.axis.extent == 1)
+
+    return (only(a) and only(b)) or (
+        isinstance(a, Index) and isinstance(b, Index) and a.axis is b.axis)

@@ -22,8 +22,11 @@ from kiso.ops.operators import Operators
 __all__ = ["Traced", "Var", "flatten_tree", "trace", "unflatten_tree"]
 
 
-class Builder:
-    """A graph under construction."""
+class Tracer:
+    """A graph under construction: the interpreter of level 1, which notes an op instead of
+    computing it."""
+
+    level = 1
 
     def __init__(self) -> None:
         self.specs: list[Spec] = []
@@ -38,6 +41,16 @@ class Builder:
         self.specs.append(spec)
         return Var(self, len(self.specs) - 1, spec)
 
+    def apply(self, op: Op, *xs: Any) -> Any:
+        """Append a node; returns Vars of the shapes that the op's shape rule gives."""
+        if not self.open:
+            raise GraphError("a traced value was used after its trace had ended; return it from "
+                             "the traced function instead of storing it elsewhere.")
+        numbers = tuple(map(self.number, xs))
+        ys = tuple(map(self.new, output_specs(op, [self.specs[n] for n in numbers])))
+        self.nodes.append(Node(op, numbers, tuple(y.number for y in ys)))
+        return ys if op.outputs > 1 else ys[0]
+
     def number(self, x: Any) -> int:
         """Number of an input of a node; arrays become constants of the graph.
 
@@ -45,97 +58,52 @@ class Builder:
         has a gradient of zeros as large as itself.
         """
         if isinstance(x, Var):
-            if x.builder is not self:
+            if x.kiso_interpreter is not self:
                 raise GraphError("a value of another trace was used here; a traced function must "
                                  "get all its inputs as arguments.")
             return x.number
         array = as_array(x)
         bits = array.tobytes()
         key = (array.dtype.str, array.shape, bits)
-        if key not in self.known and array.size > 1 and \
-                bits == bits[:array.itemsize] * array.size:  # zeros, ones: one number will do
-            number = Var(self, self.number(array.reshape(-1)[0]), Spec((), array.dtype))
-            self.known[key] = BroadcastTo(to=array.shape)(number).number
         if key not in self.known:
-            n = self.new(Spec(array.shape, array.dtype)).number
-            self.constants[n] = array
-            self.known[key] = n
+            if array.size > 1 and bits == bits[:array.itemsize] * array.size:
+                one = Var(self, self.number(array.reshape(-1)[0]), Spec((), array.dtype))
+                self.known[key] = BroadcastTo(to=array.shape)(one).number
+            else:
+                self.known[key] = self.new(Spec.of(array)).number
+                self.constants[self.known[key]] = array
         return self.known[key]
-
-    def graph(self, outputs: list[int]) -> Graph:
-        """The finished, verified graph."""
-        self.open = False
-        return verify(Graph(tuple(self.specs), tuple(self.inputs), self.constants,
-                            tuple(self.nodes), tuple(outputs)))
-
-
-class Tracer:
-    """The interpreter of level 1: note the op instead of computing it."""
-
-    level = 1
-
-    @staticmethod
-    def apply(op: Op, *xs: Any) -> Any:
-        """Append a node; returns Vars of the shapes that the op's shape rule gives."""
-        builder = next(x.builder for x in xs if isinstance(x, Var))
-        if not builder.open:
-            raise GraphError("a traced value was used after its trace had ended; return it from "
-                             "the traced function instead of storing it elsewhere.")
-        numbers = tuple(builder.number(x) for x in xs)
-        specs = output_specs(op, [builder.specs[n] for n in numbers])
-        ys = tuple(builder.new(spec) for spec in specs)
-        builder.nodes.append(Node(op, numbers, tuple(y.number for y in ys)))
-        return ys if op.outputs > 1 else ys[0]
 
 
 class Var(Operators):
     """Stand-in for an array during tracing: shape and type, no numbers."""
 
-    kiso_interpreter = Tracer
-
-    def __init__(self, builder: Builder, number: int, spec: Spec):
-        self.builder = builder
+    def __init__(self, tracer: Tracer, number: int, spec: Spec):
+        self.kiso_interpreter = tracer
         self.number = number
         self.spec = spec
         self.shape = spec.shape
         self.dtype = spec.dtype
 
-    def _no_value(self) -> NoReturn:
+    def _no_value(self, *options: Any, **more: Any) -> NoReturn:
         raise GraphError(f"the value of {self!r} is not known while tracing; a branch on values "
                          "cannot be traced: use ops.where, or branch on shapes and options.")
 
-    def __bool__(self) -> bool:
-        self._no_value()
-
-    def __float__(self) -> float:
-        self._no_value()
-
-    def __int__(self) -> int:
-        self._no_value()
-
-    def __index__(self) -> int:
-        self._no_value()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        self._no_value()
+    __bool__ = __float__ = __int__ = __index__ = __array__ = _no_value
 
     def __repr__(self) -> str:
         return f"%{self.number}: {self.spec}"
 
 
 def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
-    """Leaves of nested dicts, lists and tuples in order, and the structure without them."""
+    """Leaves of nested dicts, lists and tuples in order, and the structure without them: None, the
+    word leaf, or (type, keys, structures)."""
     kind: Any = type(tree)  # pyright: ignore[reportUnknownVariableType]
-    if kind is dict:
-        parts = [flatten_tree(v) for v in tree.values()]
-        structure: Any = ("dict", tuple(tree), tuple(s for _, s in parts))
-    elif kind in (list, tuple):
-        parts = [flatten_tree(v) for v in tree]
-        structure = (kind.__name__, None, tuple(s for _, s in parts))
-    elif tree is None:
-        return [], None
-    else:
-        return [tree], "leaf"
+    if kind not in (dict, list, tuple):
+        return ([], None) if tree is None else ([tree], "leaf")
+    keys = tuple(tree) if kind is dict else None
+    parts = [flatten_tree(v) for v in (tree.values() if kind is dict else tree)]
+    structure = kind, keys, tuple(s for _, s in parts)
     return [leaf for leaves, _ in parts for leaf in leaves], structure
 
 
@@ -147,9 +115,7 @@ def unflatten_tree(structure: Any, leaves: list[Any]) -> Any:
         return leaves.pop(0)
     kind, keys, parts = structure
     values = [unflatten_tree(part, leaves) for part in parts]
-    if kind == "dict":
-        return dict(zip(keys, values, strict=True))
-    return values if kind == "list" else tuple(values)
+    return kind(zip(keys, values, strict=True) if kind is dict else values)
 
 
 @dataclass(frozen=True)
@@ -179,21 +145,23 @@ def trace(f: Callable[..., Any], *args: Any) -> Traced:
     Errors: GraphError if f branches on values, or returns something that is no array.
     """
     leaves, arguments = flatten_tree(args)
-    builder = Builder()
+    tracer = Tracer()
     stand_ins: list[Any] = []
     for leaf in map(as_array, leaves):
         if leaf.dtype.kind not in "fiub":
             raise GraphError(f"an argument holds {leaf.dtype} values; expected numbers, in arrays "
                              "or in plain dicts, lists and tuples of them.")
-        var = builder.new(Spec(leaf.shape, leaf.dtype))
-        builder.inputs.append(var.number)
-        stand_ins.append(var)
+        stand_ins.append(tracer.new(Spec.of(leaf)))
+        tracer.inputs.append(stand_ins[-1].number)
     try:
         ys, results = flatten_tree(f(*unflatten_tree(arguments, stand_ins)))
         for y in ys:
             if not isinstance(y, Var | np.ndarray | np.generic | int | float):
                 raise GraphError(f"the traced function returned a {type(y).__name__}; expected "
                                  "arrays (for a Tensor return its .data).")
-        return Traced(builder.graph([builder.number(y) for y in ys]), arguments, results)
+        outputs = tuple(map(tracer.number, ys))
+        graph = Graph(tuple(tracer.specs), tuple(tracer.inputs), tracer.constants,
+                      tuple(tracer.nodes), outputs)
+        return Traced(verify(graph), arguments, results)
     finally:
-        builder.open = False
+        tracer.open = False

@@ -42,7 +42,7 @@ class Notes:
     """Notes taken while a step is traced."""
 
     def __init__(self, x: Any):
-        self.values: list[Any] = x.builder.specs  # of a traced value: grows with every op
+        self.values: list[Any] = x.kiso_interpreter.specs  # of a traced value: grows with every op
         self.starts: list[int] = [0]
         self.origins: list[Origin] = [Origin(LOSS, "forward")]
         self.inside: list[str] = [LOSS]

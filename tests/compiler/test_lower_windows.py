@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from kiso import ops
 from kiso.compiler import trace
-from kiso.compiler.plan import plan, run_plan
+from kiso.compiler.plan import plan
 from kiso.errors import ShapeError
+from tests.compiler.meaning import run_plan
 
 KEY = np.array([0xFFFFFFFF, 7, 0x9E3779B9, 1], np.uint32)
 

@@ -9,8 +9,9 @@ import pytest
 
 from kiso.compiler import trace
 from kiso.compiler.lower import RULES
-from kiso.compiler.plan import plan, run_plan
+from kiso.compiler.plan import plan
 from kiso.ops import REGISTRY
+from tests.compiler.meaning import run_plan
 
 CASES = [pytest.param(cls, i, id=f"{name}-{sample!r}")
          for name, cls in sorted(REGISTRY.items()) for i, sample in enumerate(cls.samples)]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from kiso import ops
 from kiso.compiler import trace
 from kiso.compiler.loops import Index, Reduce, subexpressions
-from kiso.compiler.plan import plan, run_plan
+from kiso.compiler.plan import plan
+from tests.compiler.meaning import run_plan
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((4, 6))

@@ -11,8 +11,9 @@ from kiso import ops
 from kiso.compiler import flatten_tree, optimise, run, trace
 from kiso.compiler.listing import program_text
 from kiso.compiler.loops import Contract
-from kiso.compiler.plan import plan, run_plan
+from kiso.compiler.plan import plan
 from kiso.runtime import compile_graph
+from tests.compiler.meaning import run_plan
 from tests.train.test_step import whole_step
 
 

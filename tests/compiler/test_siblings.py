@@ -14,11 +14,11 @@ from kiso.compiler.codegen.convert import reads
 from kiso.compiler.listing import program_text
 from kiso.compiler.loops import Kernel, Program
 from kiso.compiler.lower import RULES
-from kiso.compiler.meaning import evaluate
 from kiso.compiler.plan import Plan, plan
 from kiso.compiler.siblings import fuse
 from kiso.ops import REGISTRY
 from kiso.runtime import Executable, compile_graph
+from tests.compiler.meaning import evaluate
 from tests.train.test_step import whole_step
 
 CASES = [pytest.param(cls, i, id=f"{name}-{sample!r}") for name, cls in sorted(REGISTRY.items())

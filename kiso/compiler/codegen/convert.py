@@ -23,7 +23,6 @@ from kiso.compiler.loops import (
     Kernel,
     Load,
     Reduce,
-    parts,
     subexpressions,
 )
 
@@ -89,8 +88,7 @@ class _Converter(Dag):
             return self.node("load", e.dtype, (self.element(e),), e.buffer)
         if isinstance(e, Reduce):
             return self._reduce(e)
-        name = getattr(e, "name", type(e).__name__.lower())  # of a function; or select, cast
-        return self.operation(name, e.dtype, [self.of(x) for x in parts(e)])
+        return self.operation(e.name, e.dtype, [self.of(x) for x in e.parts])
 
     def _constant(self, number: Any, e: Expr) -> Node:
         return self.number(int(number)) if e.dtype == I64 else self.node(

@@ -16,9 +16,8 @@ from kiso.compiler.codegen.convert import convert
 from kiso.compiler.codegen.kernel import form
 from kiso.compiler.loops import (
     Axis,
-    Binary,
     Buffer,
-    Cast,
+    Call,
     Contract,
     Expr,
     Index,
@@ -26,11 +25,7 @@ from kiso.compiler.loops import (
     Load,
     Program,
     Reduce,
-    Select,
-    Unary,
     binary,
-    parts,
-    select,
     subexpressions,
 )
 
@@ -54,20 +49,14 @@ def replace(e: Expr, known: dict[Expr, Expr], index: Mapping[Axis, Expr],
     """The expression with other parts, other index values and other buffers."""
     if e in known:
         return known[e]
-    args = [replace(x, known, index, names) for x in parts(e)]
+    args = [replace(x, known, index, names) for x in e.parts]
     made: Expr = e
     if isinstance(e, Index):
         made = index.get(e.axis, e)
     elif isinstance(e, Load):
         made = Load((names or {}).get(e.buffer, e.buffer), args)
-    elif isinstance(e, Select):
-        made = select(*args)
-    elif isinstance(e, Binary):
-        made = binary(e.name, *args)
-    elif isinstance(e, Unary):
-        made = Unary(e.name, args[0])
-    elif isinstance(e, Cast):
-        made = Cast(args[0], e.dtype)
+    elif isinstance(e, Call):
+        made = binary(e.name, *args) if len(args) == 2 else Call(e.name, e.dtype, *args)
     elif isinstance(e, Reduce):
         made = Reduce(e.kind, e.axes, args[0])
     known[e] = made

@@ -1,18 +1,17 @@
-"""The loop language in NumPy: what a kernel means, for tests and for reading."""
+"""The loop language in NumPy: what a kernel means."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from kiso.compiler.loops import (
     Axis,
-    Binary,
     Buffer,
-    Cast,
+    Call,
     Const,
     Contract,
     Expr,
@@ -20,13 +19,19 @@ from kiso.compiler.loops import (
     Load,
     Program,
     Reduce,
-    Select,
-    Unary,
 )
+from kiso.compiler.plan import Plan
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "run_plan"]
+
+
+def run_plan(found: Plan, *arrays: Array) -> list[Array]:
+    """A plan's outputs for these inputs."""
+    given = found.constants | dict(zip(found.inputs, map(np.asarray, arrays), strict=True))
+    done = evaluate(found.program, given)
+    return [done[b] for b in found.outputs]
 
 
 def evaluate(program: Program, arrays: dict[Buffer, Array]) -> dict[Buffer, Array]:
@@ -86,14 +91,10 @@ def _value(e: Expr, place: dict[Axis, int], axes: tuple[Axis, ...],
             if np.size(i) and (np.min(i) < 0 or np.max(i) >= n):
                 raise GraphError(f"load outside of {e.buffer.shape}: {np.min(i)} to {np.max(i)}.")
         return values[e.buffer][index]
-    if isinstance(e, Cast):
-        return cast("Any", np.asarray(of(e.x))).astype(e.dtype)
-    if isinstance(e, Select):
-        return cast("Any", np.where(of(e.condition), of(e.a), of(e.b)))
-    if isinstance(e, Unary):
-        return _UNARY[e.name](of(e.x))
-    if isinstance(e, Binary):
-        return _binary(e.name, of(e.a), of(e.b))
+    if isinstance(e, Call):
+        if e.name == "cast":
+            return np.asarray(of(e.parts[0])).astype(e.dtype)
+        return FUNCTIONS[e.name](*map(of, e.parts))
     assert isinstance(e, Reduce)
     inner = (*axes, *e.axes)
     body = _value(e.body, {a: i for i, a in enumerate(inner)}, inner, values)
@@ -114,20 +115,16 @@ def _erf(x: Any) -> Any:
     return erf_array(np.asarray(x))
 
 
-_UNARY: dict[str, Callable[..., Any]] = {
+def _div(a: Any, b: Any) -> Any:
+    return np.floor_divide(a, b) if np.asarray(a).dtype.kind in "iu" else np.divide(a, b)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
     "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "erf": _erf, "floor": np.floor,
-    "neg": np.negative, "abs": np.abs, "sign": np.sign, "not": np.logical_not,
-}
-
-
-def _binary(name: str, a: Any, b: Any) -> Any:
-    if name == "div":
-        return np.floor_divide(a, b) if np.asarray(a).dtype.kind in "iu" else np.divide(a, b)
-    table: dict[str, Callable[..., Any]] = {
-        "add": np.add, "sub": np.subtract, "mul": np.multiply, "mod": np.mod, "pow": np.power,
-        "max": np.maximum, "min": np.minimum, "and": np.bitwise_and, "or": np.bitwise_or,
-        "xor": np.bitwise_xor, "shl": np.left_shift, "shr": np.right_shift, "eq": np.equal,
-        "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
-        "ge": np.greater_equal}
-    return table[name](a, b)
+    "neg": np.negative, "abs": np.abs, "sign": np.sign, "not": np.logical_not, "add": np.add,
+    "sub": np.subtract, "mul": np.multiply, "div": _div, "mod": np.mod, "pow": np.power,
+    "max": np.maximum, "min": np.minimum, "and": np.bitwise_and, "or": np.bitwise_or,
+    "xor": np.bitwise_xor, "shl": np.left_shift, "shr": np.right_shift, "eq": np.equal,
+    "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+    "ge": np.greater_equal, "select": np.where}
