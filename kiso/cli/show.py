@@ -55,7 +55,7 @@ def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph
         graph = optimise(graph)
     text = str(graph)
     if stage == "kernels":
-        from kiso.compiler.listing import program_text
+        from kiso.cli.listing import program_text
         from kiso.compiler.plan import plan
 
         text = program_text(plan(graph).program)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kiso import ops
+from kiso.cli.listing import program_text
 from kiso.compiler import flatten_tree, optimise, run, trace
-from kiso.compiler.listing import program_text
 from kiso.compiler.loops import Contract
 from kiso.compiler.plan import plan
 from kiso.runtime import compile_graph

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from kiso import ops
+from kiso.cli.listing import program_text
 from kiso.compiler import flatten_tree, optimise, trace
 from kiso.compiler.codegen import split_reductions
 from kiso.compiler.codegen.convert import reads
-from kiso.compiler.listing import program_text
 from kiso.compiler.loops import Kernel, Program
 from kiso.compiler.lower import RULES
 from kiso.compiler.plan import Plan, plan
