@@ -18,8 +18,9 @@ from kiso.errors import GraphError
 from kiso.ops.broadcast import BroadcastTo
 from kiso.ops.op import Array, Op, as_array
 from kiso.ops.operators import Operators
+from kiso.tree import flatten_tree, unflatten_tree
 
-__all__ = ["Traced", "Var", "flatten_tree", "trace", "unflatten_tree"]
+__all__ = ["Traced", "Var", "trace"]
 
 
 class Tracer:
@@ -93,29 +94,6 @@ class Var(Operators):
 
     def __repr__(self) -> str:
         return f"%{self.number}: {self.spec}"
-
-
-def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
-    """Leaves of nested dicts, lists and tuples in order, and the structure without them: None, the
-    word leaf, or (type, keys, structures)."""
-    kind: Any = type(tree)  # pyright: ignore[reportUnknownVariableType]
-    if kind not in (dict, list, tuple):
-        return ([], None) if tree is None else ([tree], "leaf")
-    keys = tuple(tree) if kind is dict else None
-    parts = [flatten_tree(v) for v in (tree.values() if kind is dict else tree)]
-    structure = kind, keys, tuple(s for _, s in parts)
-    return [leaf for leaves, _ in parts for leaf in leaves], structure
-
-
-def unflatten_tree(structure: Any, leaves: list[Any]) -> Any:
-    """The inverse of `flatten_tree`; takes its leaves from the front of the list."""
-    if structure is None:
-        return None
-    if structure == "leaf":
-        return leaves.pop(0)
-    kind, keys, parts = structure
-    values = [unflatten_tree(part, leaves) for part in parts]
-    return kind(zip(keys, values, strict=True) if kind is dict else values)
 
 
 @dataclass(frozen=True)
