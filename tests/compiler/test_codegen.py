@@ -81,7 +81,10 @@ def normal(*shape: int, seed: int = 0, dtype: str = "float32") -> Any:
     return rng.standard_normal(shape).astype(dtype)
 
 
-@pytest.mark.parametrize("float_type", ["float32", "float64"])
+@pytest.mark.parametrize("float_type, on", [
+    *(("float32", name) for name in ("host", "avx2", "sse2")), ("float64", "host"),
+    *(pytest.param("float64", name, marks=pytest.mark.slow) for name in ("avx2", "sse2"))],
+    indirect=["on"])
 @pytest.mark.parametrize("cls, i", CASES)
 def test_compiled_equals_eager(cls: Any, i: int, float_type: str, on: str) -> None:
     sample = cls.samples[i]
