@@ -77,10 +77,11 @@ class Compiled:
         self.code = compile_graph(trace(f, self.state, self.batch).graph, threads,
                                   state={k: k for k in range(len(self.leaves))})
 
-    def run(self, steps: int = 1) -> Done:
+    def run(self, steps: int = 1, lr: float = LR) -> Done:
         """Some steps from the beginning, each with dropout masks of its own."""
         placed = [self.code.place(k, leaf) for k, leaf in enumerate(self.leaves)]
-        given = flatten_tree(self.batch)[0][:-1]
+        batch = {**self.batch, "lr": np.asarray(lr, np.float32)}
+        given = flatten_tree(batch)[0][:-1]
         keys = np.stack([make_key(0, t) for t in range(steps)])
         loss, *guides = self.code.run([*placed, *given, keys], steps=steps,
                                       moving={len(placed) + len(given)}).outputs
