@@ -7,6 +7,7 @@ import resource
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,3 +142,18 @@ def test_unknown_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         with pytest.raises(ConfigError, match="does not run here"):
             compile_graph(graph)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_long_sums_of_a_convolution_are_as_exact_as_short_ones(padding: int) -> None:
+    """4,608 terms in one chain of additions would be off by 4.5e-7 of their root mean square."""
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.standard_normal((4, 512, 7, 7)), 0).astype("f")
+    W = (rng.standard_normal((64, 512, 3, 3)) / 68).astype("f")
+    b = rng.standard_normal((64, 1, 1)).astype("f")
+
+    def f(x: Any, W: Any, b: Any) -> Any:
+        return ops.relu(ops.conv2d(x, W, padding=padding) + b)
+    (y,) = compile_graph(trace(f, x, W, b).graph)(x, W, b)
+    exact = f(*(a.astype("d") for a in (x, W, b)))
+    assert np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact ** 2)) < 3.7e-7

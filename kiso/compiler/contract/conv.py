@@ -23,6 +23,9 @@ from kiso.compiler.contract.tiles import Panels, chopped, panels, partition, pat
 
 __all__ = ["SlidingDriver"]
 
+LONG = 576  # terms of a sum; of a longer one each row of taps is added up by itself, since the
+             # rounding of a chain of additions grows with its length
+
 
 class SlidingDriver:
     """The driver of a sum over taps: y from x or, backward, gx from gy. `main` does the work: (x,
@@ -134,26 +137,22 @@ class SlidingDriver:
         pitch = work.size[1] * work.channels  # floats in a row of x
         line = work.out[1] * work.outputs  # floats in a row of y
         step = panel.size * self.lanes  # and of weights
-        loops, numbers = self._loops(phase, (h.taps, w.taps), step)
         skipped = piece[0].skipped * phase[1].taps + piece[1].skipped
         weights = weights + skipped * work.inner * step
         column = g * work.outer + v * self.lanes
         share = h.in_step * w.in_step * work.channels  # of the next block's input, a pixel
         extents = (part.samples, h.count, w.count)
-        steps = max(1, h.taps * w.taps * work.inner)
-        _, most = patch(self.lib.machine, extents, panel.size, steps)
+        one = w.taps * work.inner  # steps of a row of taps
+        _, most = patch(self.lib.machine, extents, panel.size, max(1, h.taps * one))
+        parts = range(0, h.taps, max(1, LONG // one)) if h.taps * one > LONG else (0,)
         next_sample = part.samples if cut.blocks == 1 else 0
         next_row = cut.rows if cut.blocks > 1 else 0
         for (s, i, j), size in _patches(code, extents, most):
             points = list(product(*map(range, size)))
-            block = Block(
-                tuple(a * part.pitch + p * h.in_step * row + q * w.in_step * work.channels
-                      for a, p, q in points),
-                tuple(a * work.out[0] * line + p * h.out_step * line + q * w.out_step * work.outputs
-                      for a, p, q in points), panel.width, loops, after=self.after,
-                ahead=Stream((0,), -(-len(points) * share // rounds(loops))),
-                joint=piece[1].joint, apart=w.out_step // cut.joint * work.outputs,
-                beside=work.beside)
+            a_rows = tuple(a * part.pitch + p * h.in_step * row + q * w.in_step * work.channels
+                           for a, p, q in points)
+            c_rows = tuple(a * work.out[0] * line + p * h.out_step * line
+                           + q * w.out_step * work.outputs for a, p, q in points)
             place = ((part.n + s + next_sample) * work.image
                      + (part.block * cut.rows + i + (piece[0].first + next_row))
                      * (h.in_step * pitch * size[0])
@@ -165,8 +164,18 @@ class SlidingDriver:
                       + (part.block * cut.rows + i) * (h.out_step * line)
                       + j * (w.out_step * work.outputs) + column
                       + (h.out_start * line + w.out_start * work.outputs))
-            code.run(micro(self.lib, block), part.image + source, packed + weights, y, x + place,
-                     *arrays, offset, column, *numbers)
+            for t, end in zip(parts, (*parts[1:], h.taps), strict=True):
+                loops, numbers = self._loops(phase, (end - t, w.taps), step)
+                last, fetched = end == h.taps, len(points) * share
+                after = (("sum",) if t else ()) + (self.after if last else ())
+                block = Block(a_rows, c_rows, panel.width, loops, after=after,
+                              ahead=Stream((0,), -(-fetched // rounds(loops))),
+                              joint=piece[1].joint, beside=work.beside,
+                              apart=w.out_step // cut.joint * work.outputs)
+                code.run(micro(self.lib, block), part.image + (source + t * h.tap_step * row),
+                         packed + (weights + t * phase[1].taps * work.inner * step), y,
+                         x + (place + fetched * t // max(h.taps, 1)),
+                         *(arrays if last else ()), offset, column, *numbers)
 
     def packer(self, strides: tuple[int, int, int, int]) -> Driver:
         """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row
