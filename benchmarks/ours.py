@@ -10,10 +10,11 @@ import numpy as np
 
 from benchmarks.nets import Net, samples
 from kiso import optim
-from kiso.compiler import flatten_tree, trace, unflatten_tree
+from kiso.compiler import trace
 from kiso.data import Normalizer
 from kiso.ops import make_key
 from kiso.train.step import Step, initial_state
+from kiso.tree import flatten_tree, unflatten_tree
 
 __all__ = ["LR", "MOMENTUM", "WEIGHT_DECAY", "Kiso"]
 

@@ -25,10 +25,11 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from kiso.autograd import Tensor
-from kiso.compiler import flatten_tree, trace, unflatten_tree
+from kiso.compiler import trace
 from kiso.errors import GraphError
 from kiso.nn import Module, functional_call
 from kiso.ops.op import Array, as_array
+from kiso.tree import flatten_tree, unflatten_tree
 
 if TYPE_CHECKING:
     from kiso.runtime import Executable

@@ -6,7 +6,6 @@ Stands on `ops` alone. Passes and machine code follow behind the same `Graph`.
 from kiso.compiler.graph import Graph, Node, Spec, run, verify
 from kiso.compiler.passes import PASSES, optimise
 from kiso.compiler.trace import Traced, Var, trace
-from kiso.tree import flatten_tree, unflatten_tree
 
-__all__ = ["PASSES", "Graph", "Node", "Spec", "Traced", "Var", "flatten_tree", "optimise", "run",
-           "trace", "unflatten_tree", "verify"]
+__all__ = ["PASSES", "Graph", "Node", "Spec", "Traced", "Var", "optimise", "run", "trace",
+           "verify"]

@@ -34,7 +34,7 @@ __all__ = ["COMPARE", "HEAVY", "Axis", "Buffer", "Call", "Const", "Contract", "E
            "reduce", "select", "subexpressions", "unary"]
 
 UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor", "neg", "abs",
-         "sign", "not")
+         "sign")
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 BINARY = ("add", "sub", "mul", "div", "mod", "pow", "max", "min", "and", "or", "xor", "shl", "shr",
           *COMPARE)  # div of integers rounds down; and, or of bools are logical

@@ -19,10 +19,11 @@ import numpy as np
 
 from kiso import nn, ops, optim
 from kiso.autograd import Tensor, value_and_grad
-from kiso.compiler import Graph, flatten_tree, trace
+from kiso.compiler import Graph, trace
 from kiso.errors import ConfigError
 from kiso.text import tr
 from kiso.train.step import initial_state
+from kiso.tree import flatten_tree
 
 __all__ = ["LOSS", "OPTIMIZER", "PARTS", "Notes", "Origin", "TracedStep", "traced_step"]
 

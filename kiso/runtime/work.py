@@ -118,7 +118,7 @@ def seconds(kernel: Kernel | Contract) -> float:
     terms = max((prod(a.extent for a in e.axes) for e in parts if isinstance(e, Reduce)),
                 default=1)
     count = prod(kernel.buffer.shape) * terms
-    heavy = sum(getattr(e, "name", "") in HEAVY for e in parts)
+    heavy = sum(e.name in HEAVY for e in parts)
     return 4 * count * (1 + len(parts) / 50) / BANDWIDTH + count * heavy / FUNCTIONS
 
 

@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from kiso import config
-from kiso.compiler import Graph, flatten_tree, optimise, trace, unflatten_tree
+from kiso.compiler import Graph, optimise, trace
 from kiso.data import Dataset
 from kiso.ops.op import Array
 from kiso.train.limits import check_memory
 from kiso.train.shield import Shield
 from kiso.train.step import Batch, State, Step
+from kiso.tree import flatten_tree, unflatten_tree
 
 if TYPE_CHECKING:
     from kiso.runtime import Executable

@@ -122,7 +122,7 @@ def _div(a: Any, b: Any) -> Any:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
     "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "erf": _erf, "floor": np.floor,
-    "neg": np.negative, "abs": np.abs, "sign": np.sign, "not": np.logical_not, "add": np.add,
+    "neg": np.negative, "abs": np.abs, "sign": np.sign, "add": np.add,
     "sub": np.subtract, "mul": np.multiply, "div": _div, "mod": np.mod, "pow": np.power,
     "max": np.maximum, "min": np.minimum, "and": np.bitwise_and, "or": np.bitwise_or,
     "xor": np.bitwise_xor, "shl": np.left_shift, "shr": np.right_shift, "eq": np.equal,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kiso import nn, ops
-from kiso.compiler import flatten_tree, run, trace
+from kiso.compiler import run, trace
 from kiso.compiler.loops import Contract
 from kiso.compiler.passes import (
     PASSES,
@@ -23,6 +23,7 @@ from kiso.compiler.passes import (
 )
 from kiso.compiler.plan import plan
 from kiso.optim import SGD, Adam
+from kiso.tree import flatten_tree
 from tests.train.test_step import whole_step
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype("f")

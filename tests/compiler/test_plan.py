@@ -9,10 +9,11 @@ import pytest
 
 from kiso import ops
 from kiso.cli.listing import program_text
-from kiso.compiler import flatten_tree, optimise, run, trace
+from kiso.compiler import optimise, run, trace
 from kiso.compiler.loops import Contract
 from kiso.compiler.plan import plan
 from kiso.runtime import compile_graph
+from kiso.tree import flatten_tree
 from tests.compiler.meaning import run_plan
 from tests.train.test_step import whole_step
 

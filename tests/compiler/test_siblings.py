@@ -9,7 +9,7 @@ import pytest
 
 from kiso import ops
 from kiso.cli.listing import program_text
-from kiso.compiler import flatten_tree, optimise, trace
+from kiso.compiler import optimise, trace
 from kiso.compiler.codegen import split_reductions
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.loops import Kernel, Program
@@ -18,6 +18,7 @@ from kiso.compiler.plan import Plan, plan
 from kiso.compiler.siblings import fuse
 from kiso.ops import REGISTRY
 from kiso.runtime import Executable, compile_graph
+from kiso.tree import flatten_tree
 from tests.compiler.meaning import evaluate
 from tests.train.test_step import whole_step
 

@@ -8,8 +8,9 @@ import pytest
 
 from kiso import ops
 from kiso.autograd import Tensor, value_and_grad
-from kiso.compiler import Graph, Node, Spec, flatten_tree, trace, unflatten_tree, verify
+from kiso.compiler import Graph, Node, Spec, trace, verify
 from kiso.errors import GraphError
+from kiso.tree import flatten_tree, unflatten_tree
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(3, 2)).astype("f")

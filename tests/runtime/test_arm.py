@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from kiso import ops
-from kiso.compiler import flatten_tree, optimise, trace, unflatten_tree
+from kiso.compiler import optimise, trace
 from kiso.compiler.lower import RULES
 from kiso.compiler.plan import plan
 from kiso.ops import REGISTRY
@@ -25,6 +25,7 @@ from kiso.runtime import Executable, engine
 from kiso.runtime.jit import Objects, compile_object, merged
 from kiso.runtime.target import Target
 from kiso.runtime.work import LAST, STOP, SYNC_WORDS
+from kiso.tree import flatten_tree, unflatten_tree
 from tests.train.test_step import whole_step
 
 ARM = Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, False)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.nets import NETS, samples
 from kiso import nn, ops, optim
 from kiso.autograd import value_and_grad
-from kiso.compiler import flatten_tree, trace
+from kiso.compiler import trace
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.inplace import settle
 from kiso.compiler.loops import Program
@@ -18,6 +18,7 @@ from kiso.compiler.passes import optimise
 from kiso.compiler.plan import Plan, plan
 from kiso.runtime.memory import ALIGNMENT, arrange, size
 from kiso.train.step import initial_state
+from kiso.tree import flatten_tree
 from tests.train.test_step import whole_step
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from kiso import ops
-from kiso.compiler import flatten_tree, trace, unflatten_tree
+from kiso.compiler import trace
 from kiso.compiler.codegen.convert import reads
 from kiso.compiler.inplace import settle
 from kiso.compiler.loops import Program
 from kiso.compiler.plan import plan
 from kiso.runtime import Executable, compile_graph
 from kiso.runtime.work import schedule
+from kiso.tree import flatten_tree, unflatten_tree
 from tests.train.test_step import whole_step
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kiso import optim
-from kiso.compiler import flatten_tree
 from kiso.errors import ConfigError
 from kiso.train import Callback, RunResult, TrainOptions, resume, train
 from kiso.train.engine import ENGINES, Compiled, Engine
+from kiso.tree import flatten_tree
 from tests.train.test_step import PICTURES, whole_step
 
 NET = "conv6k3p1 bn relu pool2 conv8k3 gelu avgpool2 flatten dropout0.2 linear16 tanh linear10"

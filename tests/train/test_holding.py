@@ -15,10 +15,10 @@ import kiso
 from benchmarks.memory import peak_bytes
 from benchmarks.nets import NETS
 from kiso import nn
-from kiso.compiler import flatten_tree
 from kiso.errors import ConfigError
 from kiso.train import Callback
 from kiso.train.engine import ENGINES, Compiled
+from kiso.tree import flatten_tree
 from tests.train.test_compiled import several
 from tests.train.test_step import PICTURES, whole_step
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kiso import nn, ops, optim
-from kiso.compiler import flatten_tree, trace
+from kiso.compiler import trace
 from kiso.data import Augment, Dataset, Normalizer, Splits
 from kiso.errors import CheckpointError, ConfigError, DataError, DivergedError
 from kiso.ops import make_key
@@ -15,6 +15,7 @@ from kiso.train.diagnose import diverged
 from kiso.train.engine import Found
 from kiso.train.setup import Setup
 from kiso.train.step import Step, initial_state
+from kiso.tree import flatten_tree
 
 RNG = np.random.default_rng(0)
 PICTURES = Dataset(RNG.integers(0, 256, (24, 3, 12, 12)).astype("u1"), RNG.integers(0, 5, 24),

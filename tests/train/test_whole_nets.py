@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiso.compiler import flatten_tree
+from kiso.tree import flatten_tree
 from tests.train.whole_nets import Compiled, differences, exact, net_of
 
 BATCHES = {"mlp": 100, "lenet5": 100, "simpleconv": 100, "deepconv": 100, "resnet20": 32,

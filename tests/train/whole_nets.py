@@ -19,10 +19,11 @@ import numpy as np
 from benchmarks.nets import NETS, Net, samples
 from benchmarks.ours import AsIs
 from kiso import nn, ops, optim
-from kiso.compiler import flatten_tree, trace, unflatten_tree
+from kiso.compiler import trace
 from kiso.ops import make_key
 from kiso.runtime import compile_graph
 from kiso.train.step import Step, initial_state, raw
+from kiso.tree import flatten_tree, unflatten_tree
 
 __all__ = ["Compiled", "Done", "differences", "exact", "net_of", "step_of"]
 
