@@ -30,8 +30,8 @@ from kiso.errors import GraphError
 from kiso.ops.op import Op, Shape
 
 __all__ = ["COMPARE", "HEAVY", "Axis", "Buffer", "Call", "Const", "Contract", "Expr", "Fn", "Index",
-           "Kernel", "Load", "Program", "Reduce", "binary", "const", "find", "maximum", "minimum",
-           "reduce", "select", "subexpressions", "unary"]
+           "Kernel", "Load", "Program", "Reduce", "binary", "bounded", "const", "find", "maximum",
+           "minimum", "reduce", "select", "subexpressions", "unary"]
 
 UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor", "neg", "abs",
          "sign")
@@ -199,6 +199,19 @@ def maximum(a: Any, b: Any) -> Expr:
 def minimum(a: Any, b: Any) -> Expr:
     """The smaller of two."""
     return binary("min", a, b)
+
+
+def bounded(e: Expr, low: int, high: int, size: int) -> tuple[Expr, list[Expr]]:
+    """e, which lies in low .. high, clamped to 0 .. size - 1, and the tests whether it was there.
+
+    Without need there is neither.
+    """
+    inside, tests = e, list[Expr]()
+    if high >= size:
+        inside, tests = minimum(inside, size - 1), [e < size]
+    if low < 0:
+        inside, tests = maximum(inside, 0), [*tests, e >= 0]
+    return inside, tests
 
 
 def select(condition: Expr, a: Any, b: Any) -> Expr:

@@ -13,7 +13,6 @@ from typing import Any
 
 from kiso.compiler.codegen.dag import I64, Dag, Node, reachable, terms, value
 from kiso.compiler.loops import (
-    COMPARE,
     Axis,
     Buffer,
     Const,
@@ -26,10 +25,9 @@ from kiso.compiler.loops import (
     subexpressions,
 )
 
-__all__ = ["Nest", "convert", "reads", "sections"]
+__all__ = ["Nest", "convert", "reads"]
 
 Splits = dict[str, tuple[int, ...]]  # name of an axis: steps of its parts but the last (1)
-Limit = tuple[Any, int, int]  # an axis (its `extra`), begin, end
 
 
 @dataclass
@@ -47,9 +45,9 @@ class Nest:
 class _Converter(Dag):
     """A Dag that is made from expressions."""
 
-    def __init__(self, splits: Splits, limit: Limit | None):
+    def __init__(self, splits: Splits):
         super().__init__()
-        self.splits, self.limit = splits, limit
+        self.splits = splits
         self.index: dict[Axis, Node] = {}
         self.done: dict[Expr, Node] = {}
 
@@ -59,8 +57,6 @@ class _Converter(Dag):
         total = self.number(0)
         for above, step in pairwise([axis.extent, *self.splits.get(name, ()), 1]):
             loop = self.node("axis", I64, (), (name, above // step, step))
-            if self.limit is not None and self.limit[0] == loop.extra:
-                loop.bounds = (self.limit[1], self.limit[2] - 1)
             made.append(loop)
             total = self.add(total, loop, step)
         self.index[axis] = total
@@ -130,11 +126,11 @@ def _more_splits(nodes: list[Node], old: Splits) -> Splits:
     return chains
 
 
-def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
-    """Loops and Dag of a kernel; `limit` holds one axis to a part of its range."""
+def convert(kernel: Kernel) -> Nest:
+    """Loops and Dag of a kernel."""
     splits: Splits = {}
     while True:
-        dag = _Converter(splits, limit)
+        dag = _Converter(splits)
         loops = [dag.loops(a, f"o{k}") for k, a in enumerate(kernel.axes)]
         results = [(element.buffer, dag.element(element), dag.of(e))
                    for element, e in kernel.results]
@@ -148,8 +144,7 @@ def convert(kernel: Kernel, limit: Limit | None = None) -> Nest:
     reduces = [n for n in nodes if n.op == "reduce"]
     buffers: list[Buffer] = list(dict.fromkeys(n.extra for n in nodes if n.op == "load"))
     nest = Nest(results, axes, extent, reduces, nodes, buffers)
-    if limit is None:  # sections of a kernel have the same loops
-        _merge(nest)
+    _merge(nest)
     return nest
 
 
@@ -168,40 +163,6 @@ def _merge(nest: Nest) -> None:
                 nest.extent[inner], nest.extent[axis] = n * nest.extent[axis], 1
             else:
                 inner = axis
-
-
-def sections(kernel: Kernel) -> list[Nest]:
-    """The kernel, or several that each do a part of the inner axis in which padding is decided.
-
-    Where a comparison or a clamp depends on the inner axis alone, it changes at one place only:
-    in the parts before and behind this place nothing is left to compare, and loads stand side by
-    side.
-    """
-    nest = convert(kernel)
-    inner = next((a for a in reversed(nest.axes) if nest.extent[a] > 1), None)
-    if inner is None or nest.reduces or nest.extent[inner] != inner.extra[1]:
-        return [nest]
-    n = nest.extent[inner]
-    cuts = {0, n}
-    for x in nest.nodes:
-        if x.op in (*COMPARE, "max", "min") and x.args[0].dtype == I64:
-            cuts |= {c for c in _changes(x, inner) if 0 < c < n}
-    if not 2 < len(cuts) <= 6 or n < 16:
-        return [nest]
-    return [convert(kernel, (inner.extra, a, b)) for a, b in pairwise(sorted(cuts))]
-
-
-def _changes(x: Node, axis: Node) -> tuple[int, ...]:
-    """The values of the axis from which on a comparison comes out differently."""
-    (left, c), (right, d) = terms(x.args[0]), terms(x.args[1])
-    sums = {t: left.get(t, 0) - right.get(t, 0) for t in (*left, *right)}
-    k = sums.pop(axis, 0)
-    if any(sums.values()) or abs(k) != 1:
-        return ()
-    zero = (d - c) * k
-    if x.op in ("eq", "ne"):
-        return zero, zero + 1
-    return (zero + (k > 0 if x.op in ("le", "gt") else k < 0),)
 
 
 def reads(kernel: Kernel | Contract) -> list[Buffer]:

@@ -290,17 +290,6 @@ class Writer:
             state[:] = [self.put(f"phi {a.type} [ {a.text}, %{before} ], [ {b.text}, %{latch} ]",
                                  a.ty, a.width) for a, b in zip(carried, state, strict=True)]
 
-    def loop(self, begin: Val, end: Val, body: Callable[[Val, list[Val]], list[Val]],
-             carried: list[Val] | None = None, guard: bool = False) -> list[Val]:
-        """for i in begin .. end - 1: carried = body(i, carried); returns the last carried values.
-
-        Without a guard at least one pass is taken for granted.
-        """
-        state = list(carried or [])
-        for i in self.rounds(begin, end, state, guard):
-            state[:] = body(self.value(i, "i64"), list(state))
-        return state
-
     @contextmanager
     def flags(self, fast: str) -> Any:
         """Other fast-math flags for a while."""

@@ -73,7 +73,7 @@ class Loops:
         """Lanes of the blocks to transpose; 0 if no load gains from it."""
         inner, extent = self.inner, self.nest.extent
         steps = {x: coefficient(x.args[0], inner) for x in self.nest.nodes if x.op == "load"}
-        if inner.bounds != (0, inner.extra[1] - 1) or None in steps.values():
+        if None in steps.values():
             return 0
         for axis in reversed(self.live[:-1]):
             own = {x: coefficient(x.args[0], axis) for x in steps}
@@ -107,7 +107,8 @@ class Loops:
         self.corner = self._number(0)  # where a block begins along `across`
         with self.scalar.scope({a: self._number(0) for a, n in self.nest.extent.items() if n == 1}):
             if self.flat:
-                w.loop(begin, end, self._item, guard=True)
+                for item in w.rounds(begin, end):
+                    self._item(w.value(item, "i64"))
                 return
             if self.live:
                 self._reduces()
@@ -124,27 +125,22 @@ class Loops:
 
     def _nested(self, turns: dict[Node, Val], axes: list[Node]) -> None:
         """The loops over these axes and the inner one, where loops around are at these turns."""
-        def turn(i: Val, carried: list[Val]) -> list[Val]:
-            self._nested({axes[0]: i}, axes[1:])
-            return carried
         if self.across in turns:
             self.corner = self._begin(self.across, turns.pop(self.across))
         with self.scalar.scope(turns):
             self._reduces()
             if axes:
-                self.w.loop(self._number(0), self._number(self._turns(axes[0])), turn)
+                for i in self.w.rounds(0, self._turns(axes[0])):
+                    self._nested({axes[0]: self.w.value(i, "i64")}, axes[1:])
                 return
             inner, n = self.inner, self.nest.extent[self.inner]
-            low, high = inner.bounds if n == inner.extra[1] else (0, n - 1)
-            if self.tile:
-                low, high = 0, self._turns(inner) - 1
-            if self.tile or high - low >= SHORT:
-                self._inner(self._number(low), self._number(high + 1))
+            if self.tile or n > SHORT:
+                self._inner(self._number(0), self._number(self._turns(inner)))
                 return
-            for k in range(low, high + 1):  # the loop around becomes the vectors' loop
+            for k in range(n):  # the loop around becomes the vectors' loop
                 self._element({inner: self._number(k)})
 
-    def _item(self, item: Val, carried: list[Val]) -> list[Val]:
+    def _item(self, item: Val) -> None:
         """One combination of the flattened axes."""
         turns: dict[Node, Val] = {}
         for axis in reversed(self.flat[1:]):
@@ -152,23 +148,21 @@ class Loops:
             turns[axis] = self.w.binary("urem", item, n)
             item = self.w.binary("udiv", item, n)
         self._nested({**turns, self.flat[0]: item}, self.middle)
-        return carried
 
     def _inner(self, begin: Val, end: Val) -> None:
         """The innermost loop over elements or tiles."""
-        def turn(i: Val, carried: list[Val]) -> list[Val]:
+        for i in self.w.rounds(begin, end):
+            turn = self.w.value(i, "i64")
             if not self.tile:
-                self._element({self.inner: i})
-                return carried
-            lane = Lane(self.inner, self._begin(self.inner, i), self.tile)
+                self._element({self.inner: turn})
+                continue
+            lane = Lane(self.inner, self._begin(self.inner, turn), self.tile)
             if self.across is None:
                 self.scalar.lane = lane
                 self._element({})
             else:
                 self._block(lane, self.across)
             self.scalar.lane = None
-            return carried
-        self.w.loop(begin, end, turn, guard=True)
 
     def _element(self, known: dict[Node, Val]) -> None:
         with self.scalar.scope(known):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiso.compiler.codegen.convert import convert, reads, sections
+from kiso.compiler.codegen.convert import convert, reads
 from kiso.compiler.codegen.ir import Val, Writer
 from kiso.compiler.codegen.kernel import Loops
 from kiso.compiler.loops import Buffer, Contract, Kernel, Program
@@ -80,16 +80,11 @@ def _code(name: str, kernel: Kernel, slots: dict[Buffer, int], vector_bytes: int
     if 0 in kernel.buffer.shape:
         text = f"define void @{name}(ptr %table, i64 %begin, i64 %end) {{\n  ret void\n}}\n"
         return Code(name, text, "", {}, 0, "empty")
-    loops = [Loops(nest, vector_bytes) for nest in sections(kernel)]
-    if len(loops) > 1 and any(not one.flat or one.tile or one.items != loops[0].items
-                              for one in loops):  # not shared out in the same way
-        loops = [Loops(convert(kernel), vector_bytes)]
+    loops = Loops(convert(kernel), vector_bytes)
     w = Writer()
-    read = [b for one in loops for b in one.nest.buffers]
-    buffers = list(dict.fromkeys([*kernel.buffers, *read]))
+    buffers = list(dict.fromkeys([*kernel.buffers, *loops.nest.buffers]))
     pointers = {b: Val(w, f"%p{k}", "ptr") for k, b in enumerate(buffers)}
-    for one in loops:
-        one.write(w, pointers, Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
+    loops.write(w, pointers, Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
     access = ["" if b in kernel.buffers else "readonly " for b in buffers]
     types = ", ".join(f"ptr noalias nocapture {how}%p{k}" for k, how in enumerate(access))
     body = "\n".join([f"define internal void @BODY({types}, i64 %begin, i64 %end) #0 {{",
@@ -100,5 +95,5 @@ def _code(name: str, kernel: Kernel, slots: dict[Buffer, int], vector_bytes: int
                   f"  %p{k} = load ptr, ptr %a{k}"]
     given = ", ".join(f"ptr %p{k}" for k in range(len(buffers)))
     lines += [f"  call void @BODY({given}, i64 %begin, i64 %end)", "  ret void", "}", ""]
-    mode = f"tile {loops[0].tile}" if loops[0].tile else "loop"
-    return Code(name, "\n".join(lines), body, w.declared, loops[0].items, mode)
+    mode = f"tile {loops.tile}" if loops.tile else "loop"
+    return Code(name, "\n".join(lines), body, w.declared, loops.items, mode)

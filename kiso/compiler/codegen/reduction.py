@@ -10,7 +10,7 @@ import numpy as np
 
 from kiso.compiler.codegen.convert import Nest
 from kiso.compiler.codegen.dag import Node, coefficient
-from kiso.compiler.codegen.ir import FAST, Val, llvm_type
+from kiso.compiler.codegen.ir import FAST, Index, Val, llvm_type
 from kiso.compiler.codegen.scalar import Scalar, combine
 
 __all__ = ["Reduction", "joint", "reach"]
@@ -70,8 +70,8 @@ class Reduction:
     def _count(self, axes: list[Node]) -> int:
         return prod(self.nest.extent[a] for a in axes)
 
-    def _loops(self, axes: list[Node], carried: list[Val], step: Callable[[list[Val]], list[Val]],
-               zeros: Sequence[Val] = ()) -> list[Val]:
+    def _loops(self, axes: list[Node], carried: Sequence[Val],
+               step: Callable[[Sequence[Val]], list[Val]], zeros: Sequence[Val] = ()) -> list[Val]:
         """A step for all places, the first axis outermost; a few are written out.
 
         From `zeros` on a sum is taken in blocks: rounding errors grow with the block, not with the
@@ -83,30 +83,28 @@ class Reduction:
         block = BLOCK if self.width > 1 else BLOCK * 32
         alone = bool(zeros) and self._count(rest) >= 16 and self._count(axes) > block
 
-        def plus(some: list[Val], more: list[Val]) -> list[Val]:
+        def plus(some: Sequence[Val], more: Sequence[Val]) -> list[Val]:
             with w.flags(""):  # not to be regrouped into one long sum
                 return [a + b for a, b in zip(some, more, strict=True)]
 
-        def inside(i: Val, carried: list[Val]) -> list[Val]:
-            with self.scalar.scope({axes[0]: i}):
-                if alone:
-                    return plus(carried, self._loops(rest, list(zeros), step, zeros))
-                return self._loops(rest, carried, step, zeros)
-
-        def part(t: Val, carried: list[Val]) -> list[Val]:
-            begin = t * block
-            end = w.intrinsic("smin", begin + block, w.value(n, "i64"))
-            return plus(carried, w.loop(begin, end, inside, list(zeros)))
+        def terms(begin: Index, end: Index, sums: Sequence[Val]) -> list[Val]:
+            state = list(sums)
+            few = n <= 8 and self._count(self.axes) <= 16
+            for i in range(n) if few else w.rounds(begin, end, state, guard=False):
+                with self.scalar.scope({axes[0]: w.value(i, "i64")}):
+                    state[:] = plus(state, self._loops(rest, zeros, step, zeros)) if alone else \
+                        self._loops(rest, state, step, zeros)
+            return state
         with self.scalar.scope({}):
-            if zeros and n >= 2 * block:
-                return w.loop(w.value(0, "i64"), w.value(-(-n // block), "i64"), part, carried)
-            if n > 8 or self._count(self.axes) > 16:
-                return w.loop(w.value(0, "i64"), w.value(n, "i64"), inside, carried)
-            for k in range(n):
-                carried = inside(w.value(k, "i64"), carried)
-            return carried
+            if not zeros or n < 2 * block:
+                return terms(0, n, carried)
+            state = list(carried)
+            for t in w.rounds(0, -(-n // block), state):
+                end = w.intrinsic("smin", w.value(t * block + block, "i64"), w.value(n, "i64"))
+                state[:] = plus(state, terms(t * block, end, zeros))
+            return state
 
-    def _add(self, totals: list[Val]) -> list[Val]:
+    def _add(self, totals: Sequence[Val]) -> list[Val]:
         """One more term of every sum."""
         terms = [self.scalar.of(b) for b in self.bodies]  # not regrouped: exp needs rounding
         with self.w.flags(SUM if self.width == 1 else FAST):
@@ -115,7 +113,7 @@ class Reduction:
     def _argmax(self, start: Val) -> Val:
         w, of = self.w, self.scalar.of
 
-        def better(carried: list[Val]) -> list[Val]:
+        def better(carried: Sequence[Val]) -> list[Val]:
             x = of(self.body)
             more = w.compare("gt", x, carried[0], self.body.dtype.kind in "ub")
             return [w.select(more, x, carried[0]), w.select(more, of(self.place), carried[1])]
@@ -124,7 +122,7 @@ class Reduction:
         # Two loops that become vectors: the maximum, then the first place where it stands.
         best, nowhere = self._folded("max", start), self._value(NOWHERE)
 
-        def earlier(carried: list[Val]) -> list[Val]:
+        def earlier(carried: Sequence[Val]) -> list[Val]:
             here = of(self.body).eq(best)
             return [w.intrinsic("smin", carried[0], w.select(here, of(self.place), nowhere))]
         first = self._loops(self.axes, [nowhere], earlier)[0]

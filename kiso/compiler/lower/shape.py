@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Expr, Fn, Program, const, maximum, minimum, reduce, select, unary
+from kiso.compiler.loops import Expr, Fn, Program, bounded, const, maximum, minimum, select, unary
 from kiso.compiler.lower.rules import Indices, element, lowers, number, over, spread, where
 from kiso.ops.op import Shape
 
@@ -39,16 +39,6 @@ def regrouped(old: Shape, new: Shape, i: Indices) -> list[Expr]:
             own[k], place = place % old[k], place // old[k]
         own[inner[0]], start = place, end
     return own
-
-
-def _border(place: Expr, n: int, below: bool, above: bool) -> tuple[Expr, list[Expr]]:
-    """The place limited to 0 ... n - 1, and tests for being there. `below`, `above`: may be out."""
-    inside, tests = place, list[Expr]()
-    if below:
-        inside, tests = maximum(inside, 0), [place >= 0]
-    if above:
-        inside, tests = minimum(inside, n - 1), [*tests, place < n]
-    return inside, tests
 
 
 @element(ops.BroadcastTo, moves=True)
@@ -87,7 +77,7 @@ def _inlay(x: Fn, shape: Shape, spans: Sequence[tuple[int, int]], i: Indices, re
         return const(rest, x.dtype)
     own, tests = list[Expr](), list[Expr]()
     for k, size, n, (start, step) in zip(i, shape, x.shape, spans, strict=True):
-        place, more = _border((k - start) // step, n, start > 0, (size - 1 - start) // step >= n)
+        place, more = bounded((k - start) // step, -start, (size - 1 - start) // step, n)
         own.append(place)
         tests += [*([((k - start) % step).eq(0)] if step > 1 else []), *more]
     return where(tests, x.at(*own), rest)
@@ -116,7 +106,7 @@ def concat(p: Program, op: ops.Concat, *xs: Fn) -> Fn:
         value = const(0, dtype)
         for x, end in zip(reversed(full), reversed(ends), strict=True):
             n = x.shape[axis]
-            own, _ = _border(i[axis] - (end - n), n, end > n, end < ends[-1])
+            own, _ = bounded(i[axis] - (end - n), n - end, ends[-1] - 1 - end + n, n)
             part = x.at(*i[:axis], own, *i[axis + 1:]).cast(dtype)
             value = part if end == ends[-1] else select(i[axis] < end, part, value)
         return value
@@ -134,7 +124,7 @@ def take(op: ops.Take, x: Fn, index: Fn, *i: Expr) -> Expr:
     """y[.., r.., j..] = x[.., index[r..], j..]."""
     size, end = x.shape[op.axis], op.axis + len(index.shape)
     k = _row(index, i[op.axis:end], size)
-    return x.at(*i[:op.axis], minimum(maximum(k, 0), size - 1), *i[end:])
+    return x.at(*i[:op.axis], bounded(k, -1, size, size)[0], *i[end:])
 
 
 @element(ops.TakeGrad, reads="often")
@@ -149,7 +139,7 @@ def take_grad(op: ops.TakeGrad, gy: Fn, index: Fn, *i: Expr) -> Expr:
 def take_along(op: ops.TakeAlong, x: Fn, index: Fn, n: Expr, *j: Expr) -> Expr:
     """y[n, j..] = x[n, index[n, j..], j..]."""
     k = index.at(n, *j).cast(np.int64)
-    return x.at(n, minimum(maximum(k, 0), x.shape[1] - 1), *j)
+    return x.at(n, bounded(k, -1, x.shape[1], x.shape[1])[0], *j)
 
 
 @element(ops.TakeAlongGrad, reads="often")
@@ -218,4 +208,4 @@ def affine_sample_grad(op: ops.AffineSampleGrad, gy: Fn, theta: Fn, n: Expr, c: 
 
     def term(i: Expr, j: Expr) -> Expr:
         return (weight(i, j, 0, u) * weight(i, j, 1, v)).cast(gy.dtype) * gy.at(n, c, i, j)
-    return reduce("sum", size, term)
+    return over("sum", size, term)

@@ -26,25 +26,12 @@ from typing import Any
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Const, Expr, Fn, Program, const, maximum, minimum
+from kiso.compiler.loops import Const, Expr, Fn, Program, bounded, const, maximum, minimum
 from kiso.compiler.lower.rules import Indices, digits, element, lowers, number, over, product, where
 from kiso.ops.im2col import out_sizes
 from kiso.ops.op import Shape
 
 __all__: list[str] = []
-
-
-def _bounded(e: Expr, low: int, high: int, size: int) -> tuple[Expr, list[Expr]]:
-    """e, which lies in low .. high, clamped to 0 .. size - 1, and the tests whether it was there.
-
-    Without need there is neither.
-    """
-    inside, tests = e, list[Expr]()
-    if high >= size:
-        inside, tests = minimum(inside, size - 1), [e < size]
-    if low < 0:
-        inside, tests = maximum(inside, 0), [*tests, e >= 0]
-    return inside, tests
 
 
 @dataclass(frozen=True)
@@ -66,15 +53,15 @@ class Line:
     def place(self, i: Expr, k: Expr) -> tuple[Expr, list[Expr]]:
         """Where element k of window i lies, clamped into the array; tests for being inside."""
         high = (self.O - 1) * self.T + (self.K - 1) * self.D - self.P
-        return _bounded(i * self.T + k * self.D - self.P, -self.P, high, self.size)
+        return bounded(i * self.T + k * self.D - self.P, -self.P, high, self.size)
 
     def covering(self, s: Expr, r: Expr) -> tuple[Expr, Expr, list[Expr]]:
         """Window i_r on position s and the place k_r in it, clamped; tests for being true."""
         T, P, D, R = self.T, self.P, self.D, self.covers
         t = s + P
         offset = r if T == 1 else r * T + t % T  # k D
-        i, tests = _bounded(t // T - r, P // T - (R - 1), (self.size - 1 + P) // T, self.O)
-        k, more = _bounded(offset // D, 0, (R * T - 1) // D, self.K)
+        i, tests = bounded(t // T - r, P // T - (R - 1), (self.size - 1 + P) // T, self.O)
+        k, more = bounded(offset // D, 0, (R * T - 1) // D, self.K)
         return i, k, [*tests, *more, *([] if D == 1 else [(offset % D).eq(0)])]
 
 
