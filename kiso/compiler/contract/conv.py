@@ -147,27 +147,31 @@ class SlidingDriver:
         parts = range(0, h.taps, max(1, LONG // one)) if h.taps * one > LONG else (0,)
         next_sample = part.samples if cut.blocks == 1 else 0
         next_row = cut.rows if cut.blocks > 1 else 0
-        for (s, i, j), size in _patches(code, extents, most):
-            points = list(product(*map(range, size)))
-            a_rows = tuple(a * part.pitch + p * h.in_step * row + q * w.in_step * work.channels
-                           for a, p, q in points)
-            c_rows = tuple(a * work.out[0] * line + p * h.out_step * line
-                           + q * w.out_step * work.outputs for a, p, q in points)
-            place = ((part.n + s + next_sample) * work.image
-                     + (part.block * cut.rows + i + (piece[0].first + next_row))
-                     * (h.in_step * pitch * size[0])
-                     + (j + piece[1].first) * (size[0] * size[1] * share))
-            source = (s * part.pitch + i * (h.in_step * row) + j * (w.in_step * work.channels)
-                      + (column if work.beside else g * work.inner)
-                      + ((h.in_start - part.top) * row + (w.in_start - self.left) * work.channels))
-            offset = ((part.n + s) * (work.out[0] * line)
-                      + (part.block * cut.rows + i) * (h.out_step * line)
-                      + j * (w.out_step * work.outputs) + column
-                      + (h.out_start * line + w.out_start * work.outputs))
-            for t, end in zip(parts, (*parts[1:], h.taps), strict=True):
-                loops, numbers = self._loops(phase, (end - t, w.taps), step)
-                last, fetched = end == h.taps, len(points) * share
-                after = (("sum",) if t else ()) + (self.after if last else ())
+        for t, end in zip(parts, (*parts[1:], h.taps), strict=True):
+            loops, numbers = self._loops(phase, (end - t, w.taps), step)
+            last = end == h.taps
+            after = (("sum",) if t else ()) + (self.after if last else ())
+            for (s, i, j), size in _patches(code, extents, most):
+                points = list(product(*map(range, size)))
+                a_rows = tuple(
+                    a * part.pitch + p * h.in_step * row + q * w.in_step * work.channels
+                    for a, p, q in points)
+                c_rows = tuple(a * work.out[0] * line + p * h.out_step * line
+                               + q * w.out_step * work.outputs for a, p, q in points)
+                fetched = len(points) * share
+                place = ((part.n + s + next_sample) * work.image
+                         + (part.block * cut.rows + i + (piece[0].first + next_row))
+                         * (h.in_step * pitch * size[0])
+                         + (j + piece[1].first) * (size[0] * size[1] * share))
+                source = (s * part.pitch + i * (h.in_step * row)
+                          + j * (w.in_step * work.channels)
+                          + (column if work.beside else g * work.inner)
+                          + ((h.in_start - part.top) * row
+                             + (w.in_start - self.left) * work.channels))
+                offset = ((part.n + s) * (work.out[0] * line)
+                          + (part.block * cut.rows + i) * (h.out_step * line)
+                          + j * (w.out_step * work.outputs) + column
+                          + (h.out_start * line + w.out_start * work.outputs))
                 block = Block(a_rows, c_rows, panel.width, loops, after=after,
                               ahead=Stream((0,), -(-fetched // rounds(loops))),
                               joint=piece[1].joint, beside=work.beside,
