@@ -1,0 +1,279 @@
+"""Winograd's form of a 3x3 convolution of stride 1, and of its gradient with respect to x.
+
+    V[xi] = (B^T d B)[xi]       for each tile d of (m + 2)^2 pixels, all channels
+    M[xi] = V[xi] U[xi]         products of matrices (tiles, C) (C, O), one for each of (m + 2)^2 xi
+    y = A^T M A                 m^2 results for each tile, and what is to be done after the sum
+
+    U[xi] = (G g G^T)[xi]       of the filters, once for a step: `packer`
+
+A unit of work is a block of tiles and a group of output channels: the block's V and M stay in the
+second-level cache, and a product is that of the micro-kernel, for tiles instead of pixels. Layouts,
+with vectors of L lanes: V[xi][C / L][tile][L], U[group][xi][panel][C][columns of the panel],
+M[xi][tile][columns of the group]; the places xi are an odd number of cache lines apart.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
+from kiso.compiler.contract.micro import Block, Loop, finished, micro, needed
+from kiso.compiler.contract.shape import Conv, Sliding, sliding
+from kiso.compiler.contract.tiles import Group, Panels, chopped, panels, partition, tiling
+from kiso.compiler.contract.transform import both_sides
+from kiso.ops.winograd import winograd_matrices
+
+__all__ = ["Tiles", "WinogradDriver", "apart", "fits"]
+
+_GROUP = 4  # vectors of output channels in a group
+_TILES = 32  # in a block,
+_MANY = 64  # and where the filters do not stay in the second-level cache
+_LARGE = 256  # channels from which on they do not
+
+
+def fits(conv: Conv) -> bool:
+    """Whether the form exists for a convolution."""
+    return (conv.kernel == (3, 3) and conv.stride == (1, 1) and conv.dilation == (1, 1)
+            and conv.groups == 1)
+
+
+def apart(floats: int) -> int:
+    """So many floats, and on to an odd number of cache lines."""
+    return -(-(floats - 16) // 32) * 32 + 16
+
+
+class Tiles:
+    """The tiles of a sum over 3x3 taps, counted through all samples, rows and columns of tiles."""
+
+    def __init__(self, work: Sliding, m: int):
+        ((down, across),) = work.phases
+        self.work, self.m = work, m
+        self.before = -down.in_start, -across.in_start  # pixels of a tile before its first result
+        self.rows, self.columns = (-(-n // m) for n in work.out)
+        self.count = work.batch * self.rows * self.columns
+
+    def place(self, tile: Index) -> tuple[Index, Index, Index]:
+        """Sample, and row and column of a tile's first result."""
+        n, rest = tile // (self.rows * self.columns), tile % (self.rows * self.columns)
+        return n, rest // self.columns * self.m, rest % self.columns * self.m
+
+    def read(self, code: Code, library: Library, image: Val, tile: Index, target: Val,
+             zeros: Val, channels: int, steps: tuple[int, int]) -> None:
+        """target[xi][C / L][L] = B^T d B of so many channels from `image` on; `steps` are floats
+        from one xi to the next, and from one vector of channels to the next."""
+        work, (n, i, j) = self.work, self.place(tile)
+        row, column = i - self.before[0], j - self.before[1]
+        here = image + (n * work.image + (row * work.size[1] + column) * work.channels)
+        whole = code.binary("and", *(
+            _within(code, first, self.m + 2, size)
+            for first, size in ((row, work.size[0]), (column, work.size[1]))))
+        for inside in code.either(whole):
+            function = library.once(
+                "tile", ["image", "target", "zeros"], ["row", "column"], _read, self.m, work.size,
+                work.channels, channels, steps, inside)
+            code.run(function, here, target, zeros, row, column)
+
+
+def _within(code: Code, first: Index, count: int, size: int) -> Val:
+    """Whether the places first .. first + count - 1 are in 0 .. size - 1: one comparison, as a
+    negative number is a huge one."""
+    return code.compare("lt", code.value(first, "i64"),
+                        code.value(max(0, size - count + 1), "i64"), unsigned=True)
+
+
+def _read(code: Code, m: int, size: tuple[int, int], pitch: int, channels: int,
+          steps: tuple[int, int], inside: bool) -> None:
+    """B^T d B for all channels; of a tile that is not inside of the image, pixels that are not
+    there come from an array of zeros."""
+    (image, target, zeros), lanes = code.pointers, code.machine.lanes
+    matrix, side = winograd_matrices(m)[2].T, range(m + 2)
+    rows, columns = ([_within(code, first + i, 1, n) for i in side if not inside]
+                     for first, n in zip(code.numbers, size, strict=True))
+    for c, count in code.each(chopped(channels, lanes)):
+        d: list[list[Val]] = []
+        for i in side:
+            places = [image + (c + (i * size[1] + j) * pitch) for j in side]
+            if not inside:
+                places = [code.select(code.binary("and", rows[i], columns[j]), place, zeros)
+                          for j, place in enumerate(places)]
+            d.append([code.read(place, count) for place in places])
+        here = target + c // lanes * steps[1]
+        for i, row in enumerate(both_sides(code, matrix, d)):
+            for j, x in enumerate(row):
+                code.write(x, here + (i * (m + 2) + j) * steps[0], lanes)
+
+
+class WinogradDriver:
+    """The driver of a sum over 3x3 taps: y from x or, backward, gx from gy. `main` does the work:
+    (x, packed, y, arrays for the work after..., scratch, begin, end); `packer` makes U from W."""
+
+    def __init__(self, library: Library, conv: Conv, backward: bool = False,
+                 after: tuple[str, ...] = (), name: str = "winograd", m: int = 4):
+        assert fits(conv), conv
+        self.lib, self.backward, self.after, self.name, self.m = library, backward, after, name, m
+        self.work = work = sliding(conv, backward)
+        self.tiles = Tiles(work, m)
+        self.places = (m + 2) ** 2
+        self.lanes = lanes = library.machine.lanes
+        self.chunks = -(-work.channels // lanes)
+        self.depth = self.chunks * lanes
+        limit = _MANY if self.depth > _LARGE else _TILES
+        self.blocks = partition(self.tiles.count, limit)
+        self.most = self.blocks[0].size
+        groups = partition(-(-work.outputs // lanes), _GROUP)
+        self.groups = panels(groups, work.outputs, lanes)
+        self.v_step = apart(self.depth * self.most)
+        self.m_step = apart(groups[0].size * lanes * self.most)
+        self.u_steps = {g.size: apart(self.depth * g.size * lanes) for g in groups}
+        self.packed_size = sum(self.places * self.u_steps[g.size] * g.count for g in groups)
+        self.main = self._write()
+
+    def _panels(self, group: Panels) -> tuple[tuple[Group, ...], dict[int, int]]:
+        """The panels of a group, in vectors, and for each size the most tiles of a kernel."""
+        return tiling(self.lib.machine, self.most, group.size * self.lanes, self.depth)
+
+    def _filters(self, group: Panels, i: Index) -> Index:
+        """Where U of the i-th of these groups begins."""
+        before = sum(self.places * self.u_steps[g.size] * g.count for g in self.groups
+                     if g.vector < group.vector)
+        return i * (self.places * self.u_steps[group.size]) + before
+
+    def _write(self) -> Driver:
+        code = self.code = self.lib.function(
+            self.name, ("x", "w", "y", *needed(self.after), "scratch"))
+        begin, end = code.numbers
+        each = sum(g.count for g in self.groups)
+        code.write(code.zero, code.pointers[-1], self.lanes)
+        first = 0
+        for block in self.blocks:
+            low, high = begin // each - first, (end + (each - 1)) // each - first
+            for i, _ in code.units(chopped(block.count, 1), low, high):
+                before = (i + first) * each
+                self._block(i * block.size + block.start, block.size,
+                            (begin - before, end - before))
+            first += block.count
+        return code.driver(first * each, 16 + self.places * (self.v_step + self.m_step))
+
+    def _block(self, start: Index, count: int, ends: tuple[Val, Val]) -> None:
+        """The groups ends[0].. of `count` tiles from `start` on."""
+        code, lanes = self.code, self.lanes
+        x, packed, *_, zeros = code.pointers
+        v = zeros + 16
+        sums = v + self.places * self.v_step
+        for t in code.rounds(0, count):
+            self.tiles.read(code, self.lib, x, start + t, v + t * lanes, zeros,
+                            self.work.channels, (self.v_step, count * lanes))
+        first = 0
+        for g in self.groups:
+            for i, _ in code.units(chopped(g.count, 1), ends[0] - first, ends[1] - first):
+                self._products(g, v, packed + self._filters(g, i), sums, count)
+                for t in code.rounds(0, count):
+                    self._results(g, sums + t * (g.size * lanes), start + t,
+                                  (i * g.size + g.vector) * lanes)
+            first += g.count
+
+    def _products(self, group: Panels, v: Val, u: Val, sums: Val, count: int) -> None:
+        """M[xi] = V[xi] U[xi] for all xi."""
+        code, lanes = self.code, self.lanes
+        width = group.size * lanes
+        pieces, most = self._panels(group)
+        for xi in code.rounds(0, self.places):
+            for p, size in code.each(pieces):
+                step = size * lanes
+                loops = Loop(self.chunks, count * lanes, lanes * step), Loop(lanes, 1, step)
+                for t, rows in code.each(partition(count, most[size])):
+                    block = Block(tuple(r * lanes for r in range(rows)),
+                                  tuple(r * width for r in range(rows)), step, loops)
+                    code.run(micro(self.lib, block), v + (xi * self.v_step + t * lanes),
+                             u + (xi * self.u_steps[group.size] + p * (lanes * self.depth)),
+                             sums, xi * self.m_step + (t * width + p * lanes), 0)
+
+    def _results(self, group: Panels, sums: Val, tile: Index, column: Index) -> None:
+        """The results of a tile, those that are inside of y."""
+        code, work, (n, i, j) = self.code, self.work, self.tiles.place(tile)
+        _, _, y, *arrays, _ = code.pointers
+        offset = ((n * work.out[0] + i) * work.out[1] + j) * work.outputs + column
+        rows, columns = (size - first for size, first in zip(
+            work.out, (code.value(i, "i64"), code.value(j, "i64")), strict=True))
+        whole = code.binary("and", rows > self.m - 1, columns > self.m - 1)
+        for inside in code.either(whole):
+            function = self.lib.once(
+                "results", ["sums", "y", *needed(self.after)],
+                ["offset", "column", "rows", "columns"], self._put, group.width, inside)
+            code.run(function, sums, y, *arrays, offset, column, rows, columns)
+
+    def _put(self, code: Code, width: int, inside: bool) -> None:
+        """y = A^T M A, for all columns of a group."""
+        (sums, y, *arrays), (offset, column, rows, columns) = code.pointers, code.numbers
+        matrix, side, work = winograd_matrices(self.m)[0].T, range(self.m + 2), self.work
+        for v, lanes in code.each(chopped(width, self.lanes)):
+            found = both_sides(code, matrix, [[
+                code.read(sums + (v + (i * (self.m + 2) + j) * self.m_step), self.lanes)
+                for j in side] for i in side])
+            for i, j in product(range(self.m), range(self.m)):
+                here = offset + ((i * work.out[1] + j) * work.outputs + v)
+                there = code.binary("and", rows > i, columns > j)
+                for real in (True,) if inside else code.either(there):
+                    if real:
+                        x = finished(code, found[i][j], self.after, y, here, column + v, lanes,
+                                     arrays)
+                        code.write(x, y + here, lanes)
+
+    def packer(self, strides: tuple[int, int, int, int]) -> Driver:
+        """(w, packed, begin, end), a unit for each group and vector of input channels: U of
+        weights whose element of tap row k, tap column l, input channel c and output channel o is
+        at k, l, c, o times `strides`. For the gradient of x, o is reduced over and c the column."""
+        code = self.lib.function(f"{self.name}_pack", ("w", "packed"))
+        (w, packed), (begin, end), lanes = code.pointers, code.numbers, self.lanes
+        sc, so = strides[2:][::-1] if self.backward else strides[2:]  # of rows and columns of U
+        first = 0
+        for g in self.groups:
+            for unit, _ in code.units(chopped(g.count * self.chunks, 1), begin - first,
+                                      end - first):
+                i, chunk = unit // self.chunks, unit % self.chunks
+                target = packed + self._filters(g, i)
+                for r in code.rounds(0, lanes):
+                    c = chunk * lanes + r
+                    source = w + (c * sc + (i * g.size + g.vector) * (lanes * so))
+                    there = code.value(c, "i64") < self.work.channels
+                    for real in code.either(there):
+                        function = self.lib.once("filters", ["w", "packed"], ["c"], self._filter,
+                                                 strides[:2], so, g, real)
+                        code.run(function, source, target, c)
+            first += g.count * self.chunks
+        return code.driver(first)
+
+    def _filter(self, code: Code, taps: tuple[int, int], so: int, group: Panels, real: bool,
+                ) -> None:
+        """U = G g G^T of one input channel and the output channels of a group; zeros for a channel
+        that is there to fill a vector."""
+        (w, packed), (c,), lanes = code.pointers, code.numbers, self.lanes
+        matrix = winograd_matrices(self.m)[1]
+        rows, columns = ([(axis.k_start + k * axis.k_step) * step for k in range(3)]
+                         for axis, step in zip(self.work.phases[0], taps, strict=True))
+        for p in _each(self._panels(group)[0]):
+            for v in range(p.size):
+                o = (p.start + v) * lanes
+                here = packed + (c * (p.size * lanes) + (p.start * self.depth + v) * lanes)
+                count = min(lanes, group.width - o)
+                g = [[_gathered(code, w + (o * so + k + l), so, count) if real else code.zero
+                      for l in columns] for k in rows]
+                found = both_sides(code, matrix, g)
+                for xi, x in enumerate(x for row in found for x in row):
+                    code.write(x, here + xi * self.u_steps[group.size], lanes)
+
+
+def _gathered(code: Code, pointer: Val, step: int, count: int) -> Val:
+    """A vector of `count` floats that are `step` apart, then zeros."""
+    if step == 1:
+        return code.read(pointer, count)
+    x = code.zero
+    for k in range(count):
+        one = code.load(pointer + k * step, "float")
+        x = code.put(f"insertelement {x.type} {x.text}, float {one.text}, i64 {k}", x.ty, x.width)
+    return x
+
+
+def _each(groups: tuple[Group, ...]) -> list[Group]:
+    """The pieces of a partition, one by one."""
+    return [Group(g.start + i * g.size, 1, g.size) for g in groups for i in range(g.count)]
