@@ -8,6 +8,7 @@
 | `KISO_CACHE_LIMIT` | MiB of compiled kernels to keep, the latest used    | 1024               |
 | `KISO_NUM_THREADS` | threads to compute with                             | available cores    |
 | `KISO_TARGET`      | processor to compile for: `avx512`, `avx2`, `sse2`, `neon` | this one |
+| `KISO_CONV`        | form of convolutions: `auto`, `direct` or `winograd` | auto             |
 | `KISO_DEBUG`       | 1: commands show tracebacks of errors               | 0                  |
 
 They are read when asked for, not at import, so that tests and programs may set them.
@@ -23,12 +24,14 @@ from pathlib import Path
 from kiso.errors import ConfigError
 
 __all__ = [
+    "FORMS",
     "LANGUAGES",
     "available_cores",
     "available_memory",
     "cache_dir",
     "cache_limit",
     "control_groups",
+    "conv",
     "data_dir",
     "debug",
     "language",
@@ -39,6 +42,7 @@ __all__ = [
 
 LANGUAGES = ("en", "ja")
 TARGETS = ("host", "avx512", "avx2", "sse2", "neon")
+FORMS = ("auto", "direct", "winograd")
 
 
 def language() -> str:
@@ -163,6 +167,16 @@ def target() -> str:
     value = os.environ.get("KISO_TARGET", "").lower() or "host"
     if value not in TARGETS:
         raise ConfigError(f"KISO_TARGET is {value!r}; expected one of {', '.join(TARGETS)}.")
+    return value
+
+
+def conv() -> str:
+    """Form of convolutions, `KISO_CONV` or "auto": the compiler decides for each layer by its
+    shape; "direct": never Winograd's; "winograd": wherever it is possible (3x3, stride 1, no
+    dilation)."""
+    value = os.environ.get("KISO_CONV", "").lower() or "auto"
+    if value not in FORMS:
+        raise ConfigError(f"KISO_CONV is {value!r}; expected one of {', '.join(FORMS)}.")
     return value
 
 

@@ -64,7 +64,7 @@ class Executable:
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
         parts = Objects(self.target)
         settled = settle(found.program, found.carried, found.results)
-        expanded = expand(settled, machine, parts.load)
+        expanded = expand(settled, machine, parts.load, config.conv())
         width = self.target.vector_bytes
         program = fuse(split_reductions(expanded.program, width), width, found.carried)
         self.module: Module = generate(program, width, _contract)

@@ -298,8 +298,8 @@ def code_of(graph: Graph, threads: int | None, state: dict[int, int | None],
     over learning rates or seeds compiles once."""
     from kiso.runtime import compile_graph, target
 
-    key = (graph.specs, graph.inputs, graph.outputs, repr(target()), threads, *state.items(),
-           watched, *((node.op, node.inputs, node.outputs) for node in graph.nodes),
+    key = (graph.specs, graph.inputs, graph.outputs, repr(target()), config.conv(), threads,
+           *state.items(), watched, *((node.op, node.inputs, node.outputs) for node in graph.nodes),
            *((n, x.dtype, x.shape, x.tobytes()) for n, x in graph.constants.items()))
     code = _codes.pop(key, None)
     if code is None:

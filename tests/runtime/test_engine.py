@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiso import ops
+from kiso import config, ops
 from kiso.compiler import trace
 from kiso.compiler.plan import plan
 from kiso.errors import ConfigError, GraphError
@@ -142,6 +142,19 @@ def test_unknown_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         with pytest.raises(ConfigError, match="does not run here"):
             compile_graph(graph)
+
+
+def test_forms_of_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KISO_CONV", raising=False)
+    assert config.conv() == "auto"
+    for value, form in (("", "auto"), ("Auto", "auto"), ("direct", "direct"),
+                        ("WINOGRAD", "winograd")):
+        monkeypatch.setenv("KISO_CONV", value)
+        assert config.conv() == form
+    monkeypatch.setenv("KISO_CONV", "fft")
+    x = np.ones(3, np.float32)
+    with pytest.raises(ConfigError, match="KISO_CONV is 'fft'; expected one of auto, direct, win"):
+        compile_graph(trace(lambda x: x + 1, x).graph)
 
 
 @pytest.mark.parametrize("padding", [0, 1])

@@ -37,13 +37,14 @@ SMALL, SMALL_PARTS = 4096, 12  # for so few weights; fair to 1, 2, 3 and 4 threa
 
 @dataclass(frozen=True, eq=False)
 class Step(Contract):
-    """A call of a driver. `arguments` stand for its pointers (None: the thread's scratch
-    memory)."""
+    """A call of a driver. `arguments` stand for its pointers (None: the thread's scratch memory).
+    `form` is how it computes: "" directly, or such as "F(4x4, 3x3)" for Winograd."""
 
     driver: Driver = field(kw_only=True)
     arguments: tuple[Buffer | None, ...] = field(kw_only=True)
     scratch: Buffer = field(kw_only=True)
     operations: int = field(default=0, kw_only=True)  # multiplications and additions
+    form: str = field(default="", kw_only=True)
 
     @property
     def items(self) -> int:
@@ -83,10 +84,11 @@ class Expansion:
     floats: int
 
 
-def expand(program: Program, machine: Machine, load: Load) -> Expansion:
+def expand(program: Program, machine: Machine, load: Load, form: str) -> Expansion:
     """Replace every contract by its steps. `load(key, write)` gives drivers and size of a source:
-    as it did before for this key, or as `write` says. Keys name all that the code depends on."""
-    made = _Expander(machine, load)
+    as it did before for this key, or as `write` says. Keys name all that the code depends on.
+    form: of convolutions, "auto", "direct" or "winograd"; see `config.conv`."""
+    made = _Expander(machine, load, form)
     for kernel in program.kernels:
         if isinstance(kernel, Contract):
             made.contract(kernel)
@@ -105,9 +107,10 @@ def _version() -> str:
 
 
 class _Expander:
-    def __init__(self, machine: Machine, load: Load):
+    def __init__(self, machine: Machine, load: Load, form: str):
         self.machine = machine
         self.load = load
+        self.form = form
         self.program = Program()
         self.scratch = floats(1, "scratch")
         self.floats = 0
