@@ -27,6 +27,7 @@ from kiso.compiler.contract.emit import Driver, Library
 from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import Machine
+from kiso.compiler.contract.winograd import WinogradDriver, fits
 from kiso.compiler.loops import Buffer, Contract, Program
 
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]
@@ -168,15 +169,22 @@ class _Expander:
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
         strides = taps_first(W)
 
+        m = self.winograd(conv)
+
         def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
-            found = SlidingDriver(library, conv, backward, contract.after, name)
+            given = library, conv, backward, contract.after, name
+            found = WinogradDriver(*given, m) if m else SlidingDriver(*given)
             return (found.packer(strides), found.main), found.packed_size
         (packer, main), size = self.made("convolution", write, conv, backward, strides,
-                                         contract.after)
+                                         contract.after, m)
         packed = floats(size, "packed")
         self.step(contract, packer, (W,), packed)
         self.step(contract, main, (images, packed), contract.buffer,
                   2 * prod(y.shape) * prod(W.shape[1:]), extra)
+
+    def winograd(self, conv: Conv) -> int:
+        """The side of the tiles for a convolution in Winograd's form, 0 for the direct form."""
+        return 4 if self.form != "direct" and fits(conv) else 0
 
     def weights(self, contract: Contract) -> None:
         """The gradient of the weights, or partial sums and their sum."""

@@ -30,6 +30,7 @@ def _times(code: Code, matrix: Array, xs: Sequence[Val]) -> list[Val]:
     matrix, xs = matrix.copy(), list(xs)
     for k in _pairs(matrix.T):  # c x + c y or c x - c y in each row
         xs[k], xs[k + 1] = xs[k] + xs[k + 1], xs[k] - xs[k + 1]
+        matrix[1::2, k + 1] = matrix[1::2, k]
         matrix[1::2, k], matrix[0::2, k + 1] = 0, 0
     ys: list[Val] = []
     pairs = _pairs(matrix)
@@ -44,7 +45,7 @@ def _times(code: Code, matrix: Array, xs: Sequence[Val]) -> list[Val]:
 
 def _pairs(matrix: Array) -> set[int]:
     """Rows k of which the next one is the same but for the signs of every second number."""
-    turned = matrix * (-1.0) ** np.arange(matrix.shape[1])
+    turned: Array = matrix * np.resize((1, -1), matrix.shape[1])
     return {k for k in range(len(matrix) - 1) if np.any(matrix[k] != turned[k])
             and np.allclose(matrix[k + 1], turned[k], rtol=0, atol=1e-12)}
 
@@ -56,8 +57,5 @@ def _sum(code: Code, factors: Sequence[float], xs: Sequence[Val]) -> Val:
     first, x = terms[0]
     total = x if first == 1 else x * first
     for c, x in terms[1:]:
-        if abs(c) == 1:
-            total = total + x if c > 0 else total - x
-        else:
-            total = code.fma(x, c, total)
+        total = total + x if c == 1 else total - x if c == -1 else code.fma(x, c, total)
     return total
