@@ -17,7 +17,7 @@ from __future__ import annotations
 from itertools import product
 
 from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
-from kiso.compiler.contract.micro import Block, Loop, finished, micro, needed
+from kiso.compiler.contract.micro import Block, Loop, Stream, finished, micro, needed, rounds
 from kiso.compiler.contract.shape import Conv, Sliding, sliding
 from kiso.compiler.contract.tiles import Group, Panels, chopped, panels, partition, tiling
 from kiso.compiler.contract.transform import both_sides
@@ -67,11 +67,14 @@ class Tiles:
         whole = code.binary("and", *(
             _within(code, first, self.m + 2, size)
             for first, size in ((row, work.size[0]), (column, work.size[1]))))
+        n, i, j = self.place(tile + 1)
+        following = image + (n * work.image + (
+            (i - self.before[0]) * work.size[1] + (j - self.before[1])) * work.channels)
         for inside in code.either(whole):
             function = library.once(
-                "tile", ["image", "target", "zeros"], ["row", "column"], _read, self.m, work.size,
-                work.channels, channels, steps, inside)
-            code.run(function, here, target, zeros, row, column)
+                "tile", ["image", "next", "target", "zeros"], ["row", "column"], _read, self.m,
+                work.size, work.channels, channels, steps, inside)
+            code.run(function, here, following, target, zeros, row, column)
 
 
 def _within(code: Code, first: Index, count: int, size: int) -> Val:
@@ -85,12 +88,14 @@ def _read(code: Code, m: int, size: tuple[int, int], pitch: int, channels: int,
           steps: tuple[int, int], inside: bool) -> None:
     """B^T d B for all channels; of a tile that is not inside of the image, pixels that are not
     there come from an array of zeros."""
-    (image, target, zeros), lanes = code.pointers, code.machine.lanes
+    (image, following, target, zeros), lanes = code.pointers, code.machine.lanes
     matrix, side = winograd_matrices(m)[2].T, range(m + 2)
     rows, columns = ([_within(code, first + i, 1, n) for i in side if not inside]
                      for first, n in zip(code.numbers, size, strict=True))
     for c, count in code.each(chopped(channels, lanes)):
         d: list[list[Val]] = []
+        for i, j in product(side, side[2:]):  # what the next tile reads besides, if it is beside
+            code.prefetch(following + (c + (i * size[1] + j) * pitch))
         for i in side:
             places = [image + (c + (i * size[1] + j) * pitch) for j in side]
             if not inside:
@@ -181,12 +186,16 @@ class WinogradDriver:
             for p, size in code.each(pieces):
                 step = size * lanes
                 loops = Loop(self.chunks, count * lanes, lanes * step), Loop(lanes, 1, step)
+                here = u + (xi * self.u_steps[group.size] + p * (lanes * self.depth))
+                each = -(-self.depth * step // count)  # floats of the next panel to fetch, a tile
                 for t, rows in code.each(partition(count, most[size])):
+                    ahead = -(-rows * each // rounds(loops))
                     block = Block(tuple(r * lanes for r in range(rows)),
-                                  tuple(r * width for r in range(rows)), step, loops)
-                    code.run(micro(self.lib, block), v + (xi * self.v_step + t * lanes),
-                             u + (xi * self.u_steps[group.size] + p * (lanes * self.depth)),
-                             sums, xi * self.m_step + (t * width + p * lanes), 0)
+                                  tuple(r * width for r in range(rows)), step, loops,
+                                  ahead=Stream(tuple(range(0, ahead, 16)), ahead))
+                    code.run(micro(self.lib, block), v + (xi * self.v_step + t * lanes), here,
+                             sums, here + (self.depth * step + t * each),
+                             xi * self.m_step + (t * width + p * lanes), 0)
 
     def _results(self, group: Panels, sums: Val, tile: Index, column: Index) -> None:
         """The results of a tile, those that are inside of y."""
