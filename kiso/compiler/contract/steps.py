@@ -27,7 +27,7 @@ from kiso.compiler.contract.emit import Driver, Library
 from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import Machine
-from kiso.compiler.contract.winograd import WinogradDriver, fits
+from kiso.compiler.contract.winograd import WinogradDriver, fits, worth
 from kiso.compiler.loops import Buffer, Contract, Program
 
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]
@@ -169,7 +169,7 @@ class _Expander:
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
         strides = taps_first(W)
 
-        m = self.winograd(conv)
+        m = self.winograd(conv, backward)
 
         def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
             given = library, conv, backward, contract.after, name
@@ -182,9 +182,11 @@ class _Expander:
         self.step(contract, main, (images, packed), contract.buffer,
                   2 * prod(y.shape) * prod(W.shape[1:]), extra)
 
-    def winograd(self, conv: Conv) -> int:
+    def winograd(self, conv: Conv, backward: bool = False) -> int:
         """The side of the tiles for a convolution in Winograd's form, 0 for the direct form."""
-        return 4 if self.form != "direct" and fits(conv) else 0
+        if self.form == "direct" or not fits(conv):
+            return 0
+        return 4 if self.form == "winograd" or worth(self.machine, conv, backward) else 0
 
     def weights(self, contract: Contract) -> None:
         """The gradient of the weights, or partial sums and their sum."""

@@ -15,26 +15,41 @@ M[xi][tile][columns of the group]; the places xi are an odd number of cache line
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 
 from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, finished, micro, needed, rounds
-from kiso.compiler.contract.shape import Conv, Sliding, sliding
-from kiso.compiler.contract.tiles import Group, Panels, chopped, panels, partition, tiling
+from kiso.compiler.contract.shape import Conv, Sliding, pieces, sliding
+from kiso.compiler.contract.tiles import Group, Machine, Panels, chopped, panels, partition, tiling
 from kiso.compiler.contract.transform import both_sides
 from kiso.ops.winograd import winograd_matrices
 
-__all__ = ["Tiles", "WinogradDriver", "apart", "fits"]
+__all__ = ["Tiles", "WinogradDriver", "apart", "fits", "worth"]
 
+# Estimated cycles, for tiles of 4 x 4: to transform a vector of channels of an input tile, of
+# results, of filters; share of the peak that products reach.
+_READ, _RESULTS, _FILTER, _SPEED = 400, 225, 700, 0.88
 _GROUP = 4  # vectors of output channels in a group
-_TILES = 32  # in a block,
-_MANY = 64  # and where the filters do not stay in the second-level cache
-_LARGE = 256  # channels from which on they do not
+_TILES = 32  # in a block: measured, 16 to 128 differ by 2 %
 
 
 def fits(conv: Conv) -> bool:
     """Whether the form exists for a convolution."""
     return (conv.kernel == (3, 3) and conv.stride == (1, 1) and conv.dilation == (1, 1)
             and conv.groups == 1)
+
+
+def worth(machine: Machine, conv: Conv, backward: bool = False, m: int = 4) -> bool:
+    """Whether this form is estimated to take less time than the direct one, which multiplies the
+    taps inside of the image only."""
+    work, lanes = sliding(conv, backward), machine.lanes
+    chunks, vectors = -(-work.channels // lanes), -(-work.outputs // lanes)
+    taps = prod(sum(p.axis.count * p.axis.taps for p in pieces(axis, size))
+                for axis, size in zip(work.phases[0], work.size, strict=True))
+    direct = work.batch * taps * work.channels * vectors / 2 / _SPEED
+    places = (m + 2) ** 2
+    tile = places * chunks * lanes * vectors / 2 / _SPEED + chunks * _READ + vectors * _RESULTS
+    return Tiles(work, m).count * tile + chunks * lanes * vectors * _FILTER < direct
 
 
 def apart(floats: int) -> int:
@@ -122,8 +137,7 @@ class WinogradDriver:
         self.lanes = lanes = library.machine.lanes
         self.chunks = -(-work.channels // lanes)
         self.depth = self.chunks * lanes
-        limit = _MANY if self.depth > _LARGE else _TILES
-        self.blocks = partition(self.tiles.count, limit)
+        self.blocks = partition(self.tiles.count, _TILES)
         self.most = self.blocks[0].size
         groups = partition(-(-work.outputs // lanes), _GROUP)
         self.groups = panels(groups, work.outputs, lanes)
