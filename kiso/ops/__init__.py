@@ -1,8 +1,9 @@
 """The textbook: every operation with its formula, shape rule, forward and backward, in NumPy.
 
 Read the files in this order: op (what an op is), arithmetic, elementwise, activation, reduce,
-softmax, matmul, shape, index, im2col, conv, pool, norm, random, loss. Nothing here imports from
-the rest of Kiso but the errors. Ops are classes (`Conv`), called through functions (`conv2d`).
+softmax, matmul, shape, index, im2col, conv, winograd, pool, norm, random, loss. Nothing here
+imports from the rest of Kiso but the errors. Ops are classes (`Conv`), called through functions
+(`conv2d`).
 """
 
 from kiso.ops.activation import (
@@ -56,6 +57,10 @@ from kiso.ops.shape import (
 )
 from kiso.ops.softmax import LogSoftmax, Softmax, log_softmax, softmax
 from kiso.ops.special import Erf, erf, erf_array
+from kiso.ops.winograd import (
+    toom_cook_matrices, winograd_conv, winograd_conv_input_grad, winograd_conv_weight_grad,
+    winograd_matrices,
+)
 
 __all__ = [
     "REGISTRY", "Abs", "Add", "AffineSample", "AffineSampleGrad", "ArgMax", "ArgMin", "Array",
@@ -82,6 +87,7 @@ __all__ = [
     "nll_loss", "normal", "not_equal", "one_hot", "out_size", "out_sizes", "pad", "padded",
     "padding_pairs", "per_axis", "philox", "pow", "relu", "relu6", "reshape", "shape_of",
     "sigmoid", "sign", "silu", "sin", "slice_", "softmax", "softplus", "sqrt", "stack", "step",
-    "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "transpose", "uniform",
-    "uniform_rows", "var", "where", "windows",
+    "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "toom_cook_matrices",
+    "transpose", "uniform", "uniform_rows", "var", "where", "windows", "winograd_conv",
+    "winograd_conv_input_grad", "winograd_conv_weight_grad", "winograd_matrices",
 ]
