@@ -12,8 +12,10 @@ highest coefficient g[r-1] u[m-1]. Lagrange's formula leads from the values back
     s(x) = sum over j of  s(a_j) / N_j  prod over l != j of (x - a_l)
            + s(infinity) prod over l of (x - a_l),         N_j = prod over l != j of (a_j - a_l)
 
-With the powers of a_j as rows of A (for u) and, divided by N_j, of G (for g), and with the
-coefficients of the polynomials on the right as columns of B, this reads  s = B [(G g) * (A u)].
+As matrices this reads  s = B [(G g) * (A u)], where G and A take the values and B leads back:
+
+    A[j] = (1, a_j, ..., a_j^(m-1)),    G[j] = (1, a_j, ..., a_j^(r-1)) / N_j,    the last rows, for
+    infinity, (0, ..., 0, 1),    B[:, j] = the coefficients of prod (x - a_l), lowest first
 
 For fixed g that is a matrix times u, with g[k] at [i + k, i]. Filtering is the same matrix
 transposed, and B diag(G g) A transposed is

@@ -94,6 +94,7 @@ def test_points_of_a_pair_differ_in_the_sign_of_odd_powers_only(m):
 
 def test_what_cancels_is_zero_and_not_a_rounding_error():
     assert [np.count_nonzero(a) for a in winograd_matrices(4)] == [18, 14, 22]
+    assert not any(np.any(np.signbit(a) & (a == 0)) for a in winograd_matrices(2))
 
 
 # Convolution
@@ -105,7 +106,7 @@ def test_it_is_the_convolution_and_its_gradients(case):
     expected = (Conv(**a)(x, W), ConvInputGrad(spatial=x.shape[2:], **a)(gy, W),
                 ConvWeightGrad(kernel=(3, 3), **a)(x, gy))
     for ours, right in zip(all_three(*case), expected, strict=True):
-        assert ours.shape == right.shape
+        assert ours.shape == right.shape and ours.flags.c_contiguous
         # Numbers are about 1 and up to 3 * 121 of them are summed: rounding makes about 1e-13,
         # a wrong tile or border makes 1e-2 or more.
         np.testing.assert_allclose(ours, right, rtol=0, atol=1e-10)
@@ -172,6 +173,7 @@ def test_an_empty_batch_is_fine():
     (lambda: toom_cook_matrices((1, 1, 2)), "the points (1, 1, 2): a filter of 3 taps needs 2"),
     (lambda: toom_cook_matrices((1,)), "all different"),
     (lambda: winograd_conv(np.ones((1, 1, 6, 6)), np.ones((1, 1, 3, 3)), m=6), "m = 6"),
+    (lambda: winograd_conv_input_grad(np.ones((1, 1, 6, 6)), np.ones((1, 1, 3, 3)), m=6), "m = 6"),
     (lambda: winograd_conv(np.ones((1, 1, 6, 6)), np.ones((1, 1, 5, 5))), "must be 3x3"),
     (lambda: winograd_conv(np.ones((1, 2, 6, 6)), np.ones((1, 3, 3, 3))), "x has 2 channels"),
     (lambda: winograd_conv(np.ones((1, 1, 2, 6)), np.ones((1, 1, 3, 3))), "no output"),
