@@ -13,6 +13,7 @@ from kiso.compiler.contract.emit import Driver, Library
 from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import AVX2, AVX512, NEON, Machine
+from kiso.compiler.contract.winograd import WinogradDriver
 
 __all__ = ["AVX2", "AVX512", "NEON", "Conv", "Driver", "Library", "Machine", "Product",
-           "SlidingDriver", "conv_weight_gradient", "conv_weight_sum", "matmul"]
+           "SlidingDriver", "WinogradDriver", "conv_weight_gradient", "conv_weight_sum", "matmul"]

@@ -27,7 +27,7 @@ from kiso.compiler.contract.emit import Driver, Library
 from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import Machine
-from kiso.compiler.contract.winograd import WinogradDriver, fits, worth
+from kiso.compiler.contract.winograd import WinogradDriver, fits, side, worth
 from kiso.compiler.loops import Buffer, Contract, Program
 
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]
@@ -186,7 +186,8 @@ class _Expander:
         """The side of the tiles for a convolution in Winograd's form, 0 for the direct form."""
         if self.form == "direct" or not fits(conv):
             return 0
-        return 4 if self.form == "winograd" or worth(self.machine, conv, backward) else 0
+        taken = self.form == "winograd" or worth(self.machine, conv, backward)
+        return side(conv, backward) if taken else 0
 
     def weights(self, contract: Contract) -> None:
         """The gradient of the weights, or partial sums and their sum."""

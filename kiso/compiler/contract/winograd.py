@@ -24,32 +24,41 @@ from kiso.compiler.contract.tiles import Group, Machine, Panels, chopped, panels
 from kiso.compiler.contract.transform import both_sides
 from kiso.ops.winograd import winograd_matrices
 
-__all__ = ["Tiles", "WinogradDriver", "apart", "fits", "worth"]
+__all__ = ["Tiles", "WinogradDriver", "apart", "fits", "side", "worth"]
 
-# Estimated cycles, for tiles of 4 x 4: to transform a vector of channels of an input tile, of
-# results, of filters; share of the peak that products reach.
-_READ, _RESULTS, _FILTER, _SPEED = 400, 225, 700, 0.88
+# Estimated cycles: to transform a vector at a place of an input tile, of results, of filters; and
+# multiply-adds of vectors in a cycle.
+_READ, _RESULTS, _FILTER, _SPEED = 11, 6, 20, 1.75
 _GROUP = 4  # vectors of output channels in a group
 _TILES = 32  # in a block: measured, 16 to 128 differ by 2 %
 
 
 def fits(conv: Conv) -> bool:
-    """Whether the form exists for a convolution."""
+    """Whether the form exists for a convolution; a single row of pixels has no use for it."""
     return (conv.kernel == (3, 3) and conv.stride == (1, 1) and conv.dilation == (1, 1)
-            and conv.groups == 1)
+            and conv.groups == 1 and min(*conv.size, *conv.out) > 1)
 
 
-def worth(machine: Machine, conv: Conv, backward: bool = False, m: int = 4) -> bool:
+def side(conv: Conv, backward: bool = False) -> int:
+    """m: 4, or 2 where sums of few terms would make the error of 4 more than 3 times that of the
+    direct form."""
+    work = sliding(conv, backward)
+    least = min(*work.size, *work.out)
+    return 4 if (work.channels >= 32 and least >= 4) or (work.channels >= 16 and least > 4) else 2
+
+
+def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
     """Whether this form is estimated to take less time than the direct one, which multiplies the
     taps inside of the image only."""
-    work, lanes = sliding(conv, backward), machine.lanes
+    work, lanes, m = sliding(conv, backward), machine.lanes, side(conv, backward)
     chunks, vectors = -(-work.channels // lanes), -(-work.outputs // lanes)
     taps = prod(sum(p.axis.count * p.axis.taps for p in pieces(axis, size))
                 for axis, size in zip(work.phases[0], work.size, strict=True))
-    direct = work.batch * taps * work.channels * vectors / 2 / _SPEED
-    places = (m + 2) ** 2
-    tile = places * chunks * lanes * vectors / 2 / _SPEED + chunks * _READ + vectors * _RESULTS
-    return Tiles(work, m).count * tile + chunks * lanes * vectors * _FILTER < direct
+    direct = work.batch * taps * work.channels * vectors / _SPEED
+    transforms = chunks * _READ + vectors * _RESULTS
+    tile = (m + 2) ** 2 * (chunks * lanes * vectors / _SPEED + transforms)
+    filters = (m + 2) ** 2 * chunks * lanes * vectors * _FILTER
+    return Tiles(work, m).count * tile + filters < direct
 
 
 def apart(floats: int) -> int:

@@ -1,0 +1,87 @@
+"""Convolution and its input gradient in Winograd's form against NumPy in float64 and beside the
+direct kernel: odd sides, single pixels, channels that fill no vector, all work after the sum."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from kiso.compiler.contract import Conv, Library, Machine, SlidingDriver, WinogradDriver
+from kiso.compiler.contract.winograd import fits, side, worth
+from tests.compiler.test_contract import FULL, MACHINES, compiled, elements, in_turn, normal
+from tests.compiler.test_contract_slide import expected
+
+SIZES = [(2, 3), (4, 4), (5, 9), (8, 8), (14, 6)]
+PADDINGS = [(0, 0), (1, 1), (2, 1), (3, 2)]
+CHANNELS = [(16, 16), (3, 5), (33, 70), (17, 64), (64, 48), (1, 1)]
+
+
+def cases() -> list[tuple[Conv, int]]:
+    result: list[tuple[Conv, int]] = []
+    for i, (size, padding) in enumerate(product(SIZES, PADDINGS)):
+        if min(n + 2 * p for n, p in zip(size, padding, strict=True)) >= 4:
+            c, o = CHANNELS[(i + i // 4) % len(CHANNELS)]
+            result.append((Conv((1, 3, 40)[i % 3], *size, c, o, (3, 3), (1, 1), padding), i))
+    return result
+
+
+def computed(kind, library, conv, backward, after, arrays, m=()):
+    """What a driver leaves of NaN, in three parts, out of order."""
+    found = kind(library, conv, backward, after, f"own{len(library.codes)}", *m)
+    packer = found.packer(tuple(elements(arrays["W"])))
+    code = compiled(library)
+    packed = np.full(found.packed_size, np.nan, np.float32)
+    ends = [packer.units * t // 3 for t in range(4)]
+    for t in (2, 0, 1):
+        code.run(packer, {"w": arrays["W"], "packed": packed}, ends[t:t + 2])
+    y = np.full_like(arrays["add"], np.nan)
+    ends = [found.main.units * t // 3 for t in range(4)]
+    for t in (2, 0, 1):
+        code.run(found.main, {**arrays, "w": packed, "y": y}, ends[t:t + 2])
+    return y
+
+
+def rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x.astype(np.float64)))))
+
+
+@pytest.mark.parametrize(("case", "backward"), in_turn(cases(), choices=[False, True]) +
+                         in_turn(cases(), choices=[True, False]), ids=str)
+def test_against_float64_and_the_direct_kernel(case, backward):
+    conv, i = case
+    machine = [*MACHINES, Machine(4, 16)][i % 4]
+    W = normal(2, 3, 3, conv.channels, conv.outputs)
+    shapes = (conv.batch, *conv.size, conv.channels), (conv.batch, *conv.out, conv.outputs)
+    source, target = shapes[::-1] if backward else shapes
+    other = normal(4, *target)
+    arrays = {"W": W, "x": normal(3, *source), "bias": normal(5, target[-1]), "add": other,
+              "mask": other}
+    plain = expected(conv, W, arrays["x"], backward)
+    best = side(conv, backward)
+    errors = [rms(computed(kind, Library(machine), conv, backward, (), arrays, given) - plain)
+              for kind, given in ((WinogradDriver, (best,)), (SlidingDriver, ()))]
+    assert errors[0] <= 3 * errors[1]
+    after = FULL if i % 2 else ("mask",)
+    result = np.maximum(plain + other + arrays["bias"], 0) if i % 2 else plain * (other > 0)
+    for m in (2, 4):
+        y = computed(WinogradDriver, Library(machine), conv, backward, after, arrays, (m,))
+        assert rms(y - result) < 1e-6 * rms(plain)
+
+
+def test_which_form_is_estimated_to_be_faster():
+    def conv(batch, channels, size, outputs=0):
+        return Conv(batch, size, size, channels, outputs or channels, (3, 3), (1, 1), (1, 1))
+    for machine, backward in product(MACHINES, (False, True)):
+        assert worth(machine, conv(64, 64, 32), backward)
+        assert worth(machine, conv(8, 512, 14), backward)
+        assert not worth(machine, conv(64, 512, 2), backward)  # one tile for four pixels
+        assert not worth(machine, conv(1, 512, 4), backward)  # more work for the filters than here
+    assert not worth(MACHINES[0], conv(64, 3, 32, 64))
+    assert side(conv(1, 16, 5)) == side(conv(1, 32, 4)) == 4
+    assert side(conv(1, 16, 4)) == side(conv(1, 8, 32)) == side(conv(9, 512, 3)) == 2
+    assert fits(conv(1, 1, 2)) and not fits(Conv(1, 8, 8, 4, 4, (3, 3), (2, 2)))
+    assert not fits(conv(1, 64, 1)) and not fits(Conv(1, 3, 8, 4, 4, (3, 3)))
+    assert not fits(Conv(1, 8, 8, 4, 4, (3, 3), groups=2)) and not fits(
+        Conv(1, 8, 8, 4, 4, (5, 3))) and not fits(Conv(1, 8, 8, 4, 4, (3, 3), dilation=(2, 2)))
