@@ -19,6 +19,7 @@ from math import prod
 
 from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, finished, micro, needed, rounds
+from kiso.compiler.contract.pack import panel_packer
 from kiso.compiler.contract.shape import Conv, Sliding, pieces, sliding
 from kiso.compiler.contract.tiles import Group, Machine, Panels, chopped, panels, partition, tiling
 from kiso.compiler.contract.transform import both_sides
@@ -28,7 +29,7 @@ __all__ = ["Tiles", "WinogradDriver", "apart", "fits", "side", "worth"]
 
 # Estimated cycles: to transform a vector at a place of an input tile, of results, of filters; and
 # multiply-adds of vectors in a cycle.
-_READ, _RESULTS, _FILTER, _SPEED = 11, 6, 20, 1.75
+_READ, _RESULTS, _FILTER, _SPEED = 11, 6, 15, 1.75
 _GROUP = 4  # vectors of output channels in a group
 _TILES = 32  # in a block: measured, 16 to 128 differ by 2 %
 
@@ -252,58 +253,56 @@ class WinogradDriver:
                         code.write(x, y + here, lanes)
 
     def packer(self, strides: tuple[int, int, int, int]) -> Driver:
-        """(w, packed, begin, end), a unit for each group and vector of input channels: U of
-        weights whose element of tap row k, tap column l, input channel c and output channel o is
+        """(w, packed, scratch, begin, end), a unit for each group and vector of input channels: U
+        of weights whose element of tap row k, tap column l, input channel c and output channel o is
         at k, l, c, o times `strides`. For the gradient of x, o is reduced over and c the column."""
-        code = self.lib.function(f"{self.name}_pack", ("w", "packed"))
-        (w, packed), (begin, end), lanes = code.pointers, code.numbers, self.lanes
+        code = self.lib.function(f"{self.name}_pack", ("w", "packed", "scratch"))
+        w, packed, area = code.pointers
+        (begin, end), lanes, first = code.numbers, self.lanes, 0
         sc, so = strides[2:][::-1] if self.backward else strides[2:]  # of rows and columns of U
-        first = 0
+        rows, columns = ([(axis.k_start + k * axis.k_step) * step for k in range(3)]
+                         for axis, step in zip(self.work.phases[0], strides, strict=False))
+        rest = self.work.channels % lanes
         for g in self.groups:
             for unit, _ in code.units(chopped(g.count * self.chunks, 1), begin - first,
                                       end - first):
                 i, chunk = unit // self.chunks, unit % self.chunks
-                target = packed + self._filters(g, i)
-                for r in code.rounds(0, lanes):
-                    c = chunk * lanes + r
-                    source = w + (c * sc + (i * g.size + g.vector) * (lanes * so))
-                    there = code.value(c, "i64") < self.work.channels
-                    for real in code.either(there):
-                        function = self.lib.once("filters", ["w", "packed"], ["c"], self._filter,
-                                                 strides[:2], so, g, real)
-                        code.run(function, source, target, c)
+                source = w + (chunk * (lanes * sc) + (i * g.size + g.vector) * (lanes * so))
+                taps = tuple(k + l for k in rows for l in columns)
+                for last in code.either(code.equal(chunk, self.chunks - 1)) if rest else (False,):
+                    count, places, step, here = rest if last else lanes, taps, sc, source
+                    if so != 1:  # columns are made neighbours first
+                        step, here = g.size * lanes, area
+                        places = tuple(range(0, 9 * lanes * step, lanes * step))
+                        pack = panel_packer(self.lib, count, g.width, sc, so)
+                        for tap, place in zip(taps, places, strict=True):
+                            code.run(pack, source + tap, area + place)
+                    function = self.lib.once("filters", ["w", "packed"], ["first"],
+                                             self._transform, places, step, g, count)
+                    code.run(function, here, packed + self._filters(g, i), chunk * lanes)
             first += g.count * self.chunks
-        return code.driver(first)
+        return code.driver(first, 9 * lanes * self.groups[0].size * lanes)
 
-    def _filter(self, code: Code, taps: tuple[int, int], so: int, group: Panels, real: bool,
-                ) -> None:
-        """U = G g G^T of one input channel and the output channels of a group; zeros for a channel
-        that is there to fill a vector."""
-        (w, packed), (c,), lanes = code.pointers, code.numbers, self.lanes
-        matrix = winograd_matrices(self.m)[1]
-        rows, columns = ([(axis.k_start + k * axis.k_step) * step for k in range(3)]
-                         for axis, step in zip(self.work.phases[0], taps, strict=True))
-        for p in _each(self._panels(group)[0]):
-            for v in range(p.size):
-                o = (p.start + v) * lanes
-                here = packed + (c * (p.size * lanes) + (p.start * self.depth + v) * lanes)
-                count = min(lanes, group.width - o)
-                g = [[_gathered(code, w + (o * so + k + l), so, count) if real else code.zero
-                      for l in columns] for k in rows]
-                found = both_sides(code, matrix, g)
-                for xi, x in enumerate(x for row in found for x in row):
-                    code.write(x, here + xi * self.u_steps[group.size], lanes)
+    def _transform(self, code: Code, taps: tuple[int, ...], step: int, group: Panels, count: int,
+                   ) -> None:
+        """U = G g G^T of `count` input channels, `step` apart, and the output channels of a group;
+        zeros for channels that are there to fill a vector."""
+        (w, packed), (first,), lanes = code.pointers, code.numbers, self.lanes
+        matrix, zeros = winograd_matrices(self.m)[1], [[code.zero] * (self.m + 2)] * (self.m + 2)
+        for panel in _each(self._panels(group)[0]):
+            for v in range(panel.size):
+                o, size = (panel.start + v) * lanes, panel.size * lanes
+                target = packed + (first * size + (panel.start * self.depth + v) * lanes)
 
-
-def _gathered(code: Code, pointer: Val, step: int, count: int) -> Val:
-    """A vector of `count` floats that are `step` apart, then zeros."""
-    if step == 1:
-        return code.read(pointer, count)
-    x = code.zero
-    for k in range(count):
-        one = code.load(pointer + k * step, "float")
-        x = code.put(f"insertelement {x.type} {x.text}, float {one.text}, i64 {k}", x.ty, x.width)
-    return x
+                def put(k: Index, u: list[list[Val]], here: Val = target, size: int = size) -> None:
+                    for xi, x in enumerate(x for row in u for x in row):
+                        code.write(x, here + (k * size + xi * self.u_steps[group.size]), lanes)
+                for k in code.rounds(0, count):
+                    g = [code.read(w + (k * step + o + tap), min(lanes, group.width - o))
+                         for tap in taps]
+                    put(k, both_sides(code, matrix, [g[:3], g[3:6], g[6:]]))
+                for k in range(count, lanes):
+                    put(k, zeros)
 
 
 def _each(groups: tuple[Group, ...]) -> list[Group]:
