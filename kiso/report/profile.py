@@ -54,6 +54,7 @@ class KernelCost:
 
     number: int
     work: str  # names of the operations
+    form: str  # of a convolution: "" directly, or such as "F(4x4, 3x3)" for Winograd
     shape: tuple[int, ...]  # of the result
     origin: Origin
     serves: tuple[Origin, ...]
@@ -114,16 +115,17 @@ class Profile:
 
 
 def profile(net: nn.Module, shape: tuple[int, ...], batch: int, *, optimizer: str = "adam",
-            threads: int | None = None, seconds: float = 1.0) -> Profile:
+            threads: int | None = None, conv: str | None = None, seconds: float = 1.0) -> Profile:
     """Compile a training step of the net for samples of this shape, run it for about `seconds`,
-    and say where its time goes.
+    and say where its time goes. `conv`: form of convolutions, see `config.conv`.
 
     Errors: ConfigError for a net that does not end in one score for each class.
     """
     started = time.perf_counter()
     step = traced_step(net, shape, batch, optim.parse_optimizer(optimizer))
     traced = time.perf_counter()
-    code = compile_graph(step.graph, threads, state={k: k for k in range(len(step.state))})
+    code = compile_graph(step.graph, threads, state={k: k for k in range(len(step.state))},
+                         conv=conv)
     compiled = time.perf_counter()
     fma_peak(code.threads, WAKE)  # from here on the threads are there
     with pinned(code.threads):
@@ -239,7 +241,8 @@ def _kernels(step: TracedStep, code: Executable, seconds: Sequence[float]) -> li
         work = [_operations(graph, node) for node in new if _stores(kernel)]
         arrays = {*reads(kernel), kernel.buffer} - {code.scratch}
         found.append(KernelCost(
-            k, "Copy" if copies else _work(kernel, nodes), kernel.buffer.shape, origin,
+            k, "Copy" if copies else _work(kernel, nodes),
+            kernel.form if isinstance(kernel, Step) else "", kernel.buffer.shape, origin,
             tuple(dict.fromkeys([origin, *serves])), slot.phase, slot.shared,
             Cost(seconds[k], sum(every for every, _ in work), sum(useful for _, useful in work),
                  sum(b.nbytes for b in arrays))))
