@@ -170,13 +170,16 @@ def target() -> str:
     return value
 
 
-def conv() -> str:
-    """Form of convolutions, `KISO_CONV` or "auto": the compiler decides for each layer by its
-    shape; "direct": never Winograd's; "winograd": wherever it is possible (3x3, stride 1, no
-    dilation)."""
-    value = os.environ.get("KISO_CONV", "").lower() or "auto"
+def conv(given: str | None = None) -> str:
+    """Form of convolutions: the given one, else `KISO_CONV`, else "auto".
+
+    auto: the compiler decides for each layer by its shape. direct: never Winograd's. winograd:
+    wherever it is possible (3x3, stride 1, no dilation).
+    """
+    value = given or os.environ.get("KISO_CONV", "").lower() or "auto"
     if value not in FORMS:
-        raise ConfigError(f"KISO_CONV is {value!r}; expected one of {', '.join(FORMS)}.")
+        name = "conv" if given else "KISO_CONV"
+        raise ConfigError(f"{name} is {value!r}; expected one of {', '.join(FORMS)}.")
     return value
 
 

@@ -14,6 +14,7 @@ from kiso.cli.options import (
     Option,
     count,
     dimensions,
+    form,
     fractions,
     number,
     picture_size,
@@ -69,6 +70,14 @@ def threads_option(panel: str) -> Option:
     """How many threads compute."""
     return Option(name="threads", metavar="N", read=count, default=tr("all cores"), panel=panel,
                   help=tr("Threads to compute with."))
+
+
+def conv_option(panel: str, default: str = "") -> Option:
+    """How convolutions are computed."""
+    return Option(name="conv", metavar="FORM", read=form, panel=panel,
+                  default=default or tr("KISO_CONV, or else auto"),
+                  help=tr("Form of convolutions: direct; winograd, wherever it is possible; auto, "
+                          "for each by its shape."))
 
 
 def data_options() -> list[Option]:
@@ -160,6 +169,7 @@ def engine_options() -> list[Option]:
                help=tr("How a step is computed: eager (line by line), traced (as one graph) or "
                        "compiled (as machine code).")),
         threads_option(panel),
+        conv_option(panel),
     ]
 
 
@@ -190,7 +200,8 @@ def resume_command() -> Command:
 
     return Command("resume", tr("Go on with a run that was stopped, to the same weights."),
                    ("kiso resume runs/digits",),
-                   (run_argument(), threads_option(tr("Run"))), run)
+                   (run_argument(), threads_option(tr("Run")),
+                    conv_option(tr("Run"), tr("as before"))), run)
 
 
 def evaluate_command() -> Command:
@@ -297,10 +308,12 @@ def show_command() -> Command:
          'kiso show "conv4k3 relu linear10" -i 1x8x8 --stage kernels --gradients'),
         (*model_options(),
          Option(name="stage", metavar="STAGE", default="graph", panel=panel,
-                help=tr("graph: as traced; passes: after all passes; kernels: as loops; "
-                       "llvm: as LLVM IR; asm: as instructions of this processor.")),
+                help=tr("graph: as traced; passes: after all passes; kernels: as loops, and which "
+                       "convolutions take Winograd's form; llvm: as LLVM IR; asm: as instructions "
+                       "of this processor.")),
          Option(name="batch", metavar="N", read=count, default="1", panel=panel,
                 help=tr("Samples in a batch.")),
+         conv_option(panel),
          Option(name="gradients", kind="flag", panel=panel,
                 help=tr("Loss and all gradients instead of inference."))), run)
 
@@ -327,7 +340,7 @@ def profile_command() -> Command:
                 help=tr("How long to measure.")),
          Option(name="out", short="-o", metavar="FILE", panel=measuring,
                 help=tr("Write all numbers to this file as JSON.")),
-         threads_option(measuring)), run)
+         threads_option(measuring), conv_option(measuring)), run)
 
 
 def info_command() -> Command:

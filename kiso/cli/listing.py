@@ -2,10 +2,12 @@
 
     %7[i, j] f32[100,10] = %5[i, j] + %2[j]
     %9[i] f32[100] = max(k < 10: %7[i, k])
+    %4 f32[1,8,8,8] = Conv[...](%3, %0) bias(%1) relu by F(4x4, 3x3)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from string import ascii_lowercase
 
 from kiso.compiler.graph import Spec
@@ -78,7 +80,10 @@ class Names:
         return "\n  and ".join(x if len(x) <= LONGEST else x[:LONGEST] + " ..." for x in lines)
 
 
-def program_text(program: Program) -> str:
-    """All kernels in order."""
-    names = Names()
-    return "\n".join(names.kernel(kernel) for kernel in program.kernels)
+def program_text(program: Program, forms: Mapping[str, str] | None = None) -> str:
+    """All kernels in order. `forms`: how those of such names compute, as `Step.form` says."""
+    names, lines = Names(), list[str]()
+    for kernel in program.kernels:
+        form = (forms or {}).get(kernel.name)
+        lines.append(names.kernel(kernel) + (f" by {form}" if form else ""))
+    return "\n".join(lines)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from kiso.config import FORMS
 from kiso.errors import ConfigError
 from kiso.text import tr
 
@@ -20,6 +21,7 @@ __all__ = [
     "Option",
     "count",
     "dimensions",
+    "form",
     "fractions",
     "number",
     "parameter",
@@ -64,6 +66,14 @@ def number(flag: str, value: str) -> float:
     except ValueError:
         raise ConfigError(tr("{flag} is {value!r}; expected a number, for example 0.01 or 1e-3.",
                              flag=flag, value=value)) from None
+
+
+def form(flag: str, value: str) -> str:
+    """Form of convolutions: auto, direct or winograd."""
+    if value not in FORMS:
+        raise ConfigError(tr("{flag} is {value!r}; expected one of {choices}.", flag=flag,
+                             value=value, choices=", ".join(FORMS)))
+    return value
 
 
 def words(flag: str, value: str) -> tuple[str, ...]:

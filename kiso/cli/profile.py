@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from re import sub
 from typing import TYPE_CHECKING
 
 from kiso.cli.look import dimensions, in_bytes, model_of
@@ -24,8 +25,8 @@ SHORT = {"ConvInputGrad": "Conv gx", "ConvWeightGrad": "Conv gW",
 
 
 def profile(output: Output, model: str, input: tuple[int, ...], batch: int = 32, outputs: int = 10,
-            optimizer: str = "adam", threads: int | None = None, seconds: float = 1.0,
-            kernels: bool = False, out: str | None = None) -> int:
+            optimizer: str = "adam", threads: int | None = None, conv: str | None = None,
+            seconds: float = 1.0, kernels: bool = False, out: str | None = None) -> int:
     """Compile and run a training step; print what each layer (and kernel) costs."""
     from kiso.report.profile import profile as measured
 
@@ -33,7 +34,7 @@ def profile(output: Output, model: str, input: tuple[int, ...], batch: int = 32,
         raise ConfigError(tr("--seconds is {value}; expected a number above 0 and below 3600.",
                              value=seconds))
     found = measured(model_of(model, input, outputs), input, batch, optimizer=optimizer,
-                     threads=threads, seconds=seconds)
+                     threads=threads, conv=conv, seconds=seconds)
     content = {"model": model, "input": input, "optimizer": optimizer, "machine": processor(),
                **found.to_dict()}
     if out:
@@ -101,7 +102,7 @@ def kernel_table(output: Output, found: Profile) -> None:
     """Every kernel, in the order of a step."""
     rows: list[list[str]] = []
     for k in found.kernels:
-        work = " ".join(SHORT.get(word, word) for word in k.work.split())
+        work = work_words(k)
         work = work if len(work) <= LONGEST else work[:LONGEST - 1] + "+"
         time, rate, peak, size, _, memory, _ = cells(found, k.cost)
         where = f"{layer_name(k.origin.layer)} {part_name(k.origin.part)}"
@@ -109,6 +110,14 @@ def kernel_table(output: Output, found: Profile) -> None:
                      memory])
     output.table(["", tr("Layer"), tr("kernel"), tr("result"), "ms", "GF/s", tr("of FMA"), "MB",
                   tr("of RAM")], rows, numbers=(0, *range(4, 9)))
+
+
+def work_words(kernel: KernelCost) -> str:
+    """Names of the operations, shortened; behind a convolution its form: F(4x4, 3x3) as F(4x4)."""
+    words = [SHORT.get(word, word) for word in kernel.work.split()]
+    if kernel.form:
+        words.insert(1, sub(", .*", ")", kernel.form))
+    return " ".join(words)
 
 
 def facts(output: Output, found: Profile) -> None:
@@ -140,6 +149,9 @@ def facts(output: Output, found: Profile) -> None:
                              code=f"{found.compile_seconds:.2f}", how=how)),
     ])
     output.show(tr("GFLOP/s: products and convolutions, without those with the padding's zeros."))
+    if any(k.form for k in found.kernels):
+        output.show(tr("F(4x4): Winograd's form, fewer operations than GFLOP/s counts: above 100 % "
+                       "of FMA is possible."))
     output.show(tr("MB: arrays read or written; above 100 % of RAM they come from a cache."))
 
 

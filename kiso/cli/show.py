@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kiso import nn, ops
+from kiso import config, nn, ops
 from kiso.autograd import no_grad, value_and_grad
+from kiso.cli.listing import program_text
 from kiso.cli.look import model_of
 from kiso.cli.output import Output
 from kiso.compiler import Graph, optimise, trace
+from kiso.compiler.contract import Driver, Machine
+from kiso.compiler.contract.steps import Source, Step, expand
+from kiso.compiler.loops import Program
+from kiso.compiler.plan import plan
 from kiso.errors import ConfigError
+from kiso.runtime import compile_graph, target
 from kiso.text import tr
 from kiso.train.options import check_choice
 
@@ -45,24 +52,33 @@ def graph_of(net: nn.Module, shape: tuple[int, ...], batch: int, gradients: bool
     return trace(learn, params, buffers, x, np.zeros(batch, np.int64), ops.make_key(0, 0)).graph
 
 
+def formed(graph: Graph, conv: str | None) -> str:
+    """The convolutions that are computed in another form than their formula says, with it."""
+    program, to = plan(graph, contracts=True).program, target()
+
+    def written(_: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
+        source = write()
+        return source.drivers, source.size
+
+    machine = Machine(to.vector_bytes // 4, to.registers)
+    steps = expand(program, machine, written, config.conv(conv)).program.kernels
+    forms = {step.name: step.form for step in steps if isinstance(step, Step) and step.form}
+    return program_text(Program([k for k in program.kernels if k.name in forms]), forms)
+
+
 def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph", batch: int = 1,
-         outputs: int = 10, gradients: bool = False) -> int:
-    """Print one stage: the traced graph, the graph after all passes, the kernels as formulas, the
-    IR that LLVM gets, or the machine's instructions."""
+         outputs: int = 10, gradients: bool = False, conv: str | None = None) -> int:
+    """Print one stage: the traced graph, the graph after all passes, the kernels as formulas and
+    Winograd's convolutions, the IR that LLVM gets, or the machine's instructions."""
     check_choice("--stage", stage, STAGES)
     graph = graph_of(model_of(model, input, outputs), input, batch, gradients)
     if stage != "graph":
         graph = optimise(graph)
     text = str(graph)
     if stage == "kernels":
-        from kiso.cli.listing import program_text
-        from kiso.compiler.plan import plan
-
-        text = program_text(plan(graph).program)
+        text = "\n\n".join(filter(None, [program_text(plan(graph).program), formed(graph, conv)]))
     elif stage in ("llvm", "asm"):
-        from kiso.runtime import compile_graph
-
-        library = compile_graph(graph).lib
+        library = compile_graph(graph, conv=conv).lib
         text = library.text if stage == "llvm" else library.assembly()
     if not output.json:
         output.raw(text + "\n")

@@ -34,11 +34,12 @@ def train(output: Output, **options: Any) -> int:
     return carry_out(output, lambda callbacks: run(chosen, callbacks))
 
 
-def resume(output: Output, run: str, threads: int | None = None) -> int:
+def resume(output: Output, run: str, threads: int | None = None, conv: str | None = None) -> int:
     """An earlier run, from its last checkpoint on."""
     from kiso.train import resume as go_on
 
-    return carry_out(output, lambda callbacks: go_on(run, callbacks, threads=threads))
+    return carry_out(output, lambda callbacks: go_on(run, callbacks, threads=threads,
+                                                    conv=conv))
 
 
 def carry_out(output: Output, work: Callable[[list[Callback]], RunResult]) -> int:

@@ -316,7 +316,8 @@ def environment(run: Run) -> Table:
     stated = run.metrics.get("environment", run.config.get("environment", {}))
     rows = _flat(stated) if isinstance(stated, dict) and stated else []
     given = {row[0] for row in rows}
-    for key, name in (("engine", tr("engine")), ("threads", tr("threads")), ("seed", tr("seed")),
+    for key, name in (("engine", tr("engine")), ("conv", tr("convolutions")),
+                      ("threads", tr("threads")), ("seed", tr("seed")),
                       ("weights_sha256", tr("SHA-256 of the weights"))):
         value = run.metrics.get(key)
         if value is not None and key not in given:

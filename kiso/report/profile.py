@@ -5,8 +5,9 @@
 
 Operations are those of products and convolutions, a multiply-add counted as two; of them useful are
 those that do not multiply the padding's zeros, which a kernel may leave out: rates and shares count
-these alone. Bytes are those of the arrays that a kernel reads or writes, each once. What the
-machine can do at best is measured too (report/peak.py).
+these alone. Winograd's form needs fewer, so its share of the FMA peak may be above 1. Bytes are
+those of the arrays that a kernel reads or writes, each once. What the machine can do at best is
+measured too (report/peak.py).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class KernelCost:
 
     number: int
     work: str  # names of the operations
+    form: str  # of a convolution: "" directly, or such as "F(4x4, 3x3)" for Winograd
     shape: tuple[int, ...]  # of the result
     origin: Origin
     serves: tuple[Origin, ...]
@@ -113,16 +115,17 @@ class Profile:
 
 
 def profile(net: nn.Module, shape: tuple[int, ...], batch: int, *, optimizer: str = "adam",
-            threads: int | None = None, seconds: float = 1.0) -> Profile:
+            threads: int | None = None, conv: str | None = None, seconds: float = 1.0) -> Profile:
     """Compile a training step of the net for samples of this shape, run it for about `seconds`,
-    and say where its time goes.
+    and say where its time goes. `conv`: form of convolutions, see `config.conv`.
 
     Errors: ConfigError for a net that does not end in one score for each class.
     """
     started = time.perf_counter()
     step = traced_step(net, shape, batch, optim.parse_optimizer(optimizer))
     traced = time.perf_counter()
-    code = compile_graph(step.graph, threads, state={k: k for k in range(len(step.state))})
+    code = compile_graph(step.graph, threads, state={k: k for k in range(len(step.state))},
+                         conv=conv)
     compiled = time.perf_counter()
     fma_peak(code.threads, WAKE)  # from here on the threads are there
     with pinned(code.threads):
@@ -139,14 +142,33 @@ def profile(net: nn.Module, shape: tuple[int, ...], batch: int, *, optimizer: st
 
 
 class _Sources:
-    """Which nodes of the graph each kernel computes."""
+    """Which nodes of the graph each kernel computes, and where they come from."""
 
-    def __init__(self, graph: Graph, kernels: Sequence[Kernel | Contract]):
-        self.graph = graph
+    def __init__(self, step: TracedStep, graph: Graph, kernels: Sequence[Kernel | Contract]):
+        self.step = step
         self.kernels = kernels
         self.maker = {n: node for node in graph.nodes for n in node.outputs}
         self.stored = {_number(k) for k in kernels if _stores(k)}
         self.places = {node: i for i, node in enumerate(graph.nodes)}
+        self.meant = {n: n for n in range(len(step.graph.specs))} | self.masked(graph)
+
+    def masked(self, graph: Graph) -> dict[int, int]:
+        """What the pass `pooled` made of MaxPoolGrad(x, g) * Step(x): the traced value in whose
+        place each of its values stands."""
+        found: dict[int, int] = {}
+        count = len(self.step.graph.specs)
+        spread = {(node.op, node.inputs[0]): node.outputs[0] for node in self.step.graph.nodes
+                  if isinstance(node.op, ops.MaxPoolGrad)}
+        for node in graph.nodes:
+            if isinstance(node.op, ops.MaxPoolGrad) and node.inputs[1] >= count:
+                (x, g), (y,) = node.inputs, node.outputs
+                _, mask = self.maker[g].inputs
+                found |= {mask: y, g: y, y: spread.get((node.op, x), y)}
+        return found
+
+    def origins(self, n: int) -> list[Origin]:
+        """Where value n comes from; none if a pass added it."""
+        return [self.step.notes.of(self.meant[n])] if n in self.meant else []
 
     def nodes(self, n: int) -> list[Node]:
         """The nodes between value n and the values that are stored, in order; none for an input."""
@@ -159,20 +181,19 @@ class _Sources:
                 waiting += [m for m in node.inputs if m not in self.stored]
         return sorted(found, key=self.places.__getitem__)
 
-    def purpose(self, k: int, last: int) -> tuple[Kernel | Contract, int]:
-        """The kernel that kernel k is there for, and the traced value (at most `last`) that it is
-        named after: itself, or the one that reads its result; if nobody does, the one that it
-        copies from."""
+    def purpose(self, k: int) -> tuple[Kernel | Contract, int]:
+        """The kernel that kernel k is there for, and the traced value that it is named after:
+        itself, or the one that reads its result; if nobody does, the one that it copies from."""
         kernel = self.kernels[k]
         n = _number(kernel)
-        if n in self.maker and n <= last:
+        if n in self.maker and n in self.meant:
             return kernel, n
         after = [j for j in range(k + 1, len(self.kernels))
                  if kernel.buffer in reads(self.kernels[j])]
         if after:
-            return self.purpose(after[0], last)
+            return self.purpose(after[0])
         before = [j for j in range(k) if self.kernels[j].buffer in reads(kernel)]
-        return self.purpose(before[-1], last) if before else (kernel, n)
+        return self.purpose(before[-1]) if before else (kernel, n)
 
 
 def _stores(kernel: Kernel | Contract) -> bool:
@@ -197,12 +218,12 @@ def _others(kernel: Kernel | Contract, code: Executable) -> list[int]:
 def _kernels(step: TracedStep, code: Executable, seconds: Sequence[float]) -> list[KernelCost]:
     """What each kernel of the code is for and costs."""
     graph = optimise(step.graph)  # numbered as in the code: the passes always do the same
-    kernels, last = code.program.kernels, len(step.graph.specs) - 1
-    sources = _Sources(graph, kernels)
+    kernels = code.program.kernels
+    sources = _Sources(step, graph, kernels)
     counted: set[Node] = set()
     found: list[KernelCost] = []
     for k, (kernel, slot) in enumerate(zip(kernels, code.times, strict=True)):
-        served, n = sources.purpose(k, last)
+        served, n = sources.purpose(k)
         copies = served is not kernel and not isinstance(kernel, Contract)
         nodes = [node for m in (n, *_others(kernel, code)) for node in sources.nodes(m)]
         new = [node for node in nodes if node not in counted and not copies]
@@ -214,13 +235,14 @@ def _kernels(step: TracedStep, code: Executable, seconds: Sequence[float]) -> li
         ranked = [*(node for node in nodes if isinstance(served, Contract)
                     and node.op == served.op),
                   *(node for node in new if type(node.op).__name__ not in MOVES), *nodes]
-        serves = [step.notes.of(node.outputs[0]) for node in ranked if node.outputs[0] <= last]
+        serves = [origin for node in ranked for origin in sources.origins(node.outputs[0])]
         own = not serves or (copies and not isinstance(served, Contract))
-        origin = step.notes.of(n) if own else serves[0]
+        origin = sources.origins(n)[0] if own else serves[0]
         work = [_operations(graph, node) for node in new if _stores(kernel)]
         arrays = {*reads(kernel), kernel.buffer} - {code.scratch}
         found.append(KernelCost(
-            k, "Copy" if copies else _work(kernel, nodes), kernel.buffer.shape, origin,
+            k, "Copy" if copies else _work(kernel, nodes),
+            kernel.form if isinstance(kernel, Step) else "", kernel.buffer.shape, origin,
             tuple(dict.fromkeys([origin, *serves])), slot.phase, slot.shared,
             Cost(seconds[k], sum(every for every, _ in work), sum(useful for _, useful in work),
                  sum(b.nbytes for b in arrays))))

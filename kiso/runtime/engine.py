@@ -57,14 +57,15 @@ class Executable:
     state).
     """
 
-    def __init__(self, found: Plan, to: Target | None = None, threads: int | None = None):
+    def __init__(self, found: Plan, to: Target | None = None, threads: int | None = None,
+                 conv: str | None = None):
         self.plan = found
         self.target = to or target()
         self.threads = threads or config.num_threads()
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
         parts = Objects(self.target)
         settled = settle(found.program, found.carried, found.results)
-        expanded = expand(settled, machine, parts.load, config.conv())
+        expanded = expand(settled, machine, parts.load, config.conv(conv))
         width = self.target.vector_bytes
         program = fuse(split_reductions(expanded.program, width), width, found.carried)
         self.module: Module = generate(program, width, _contract)
@@ -200,12 +201,13 @@ def _contract(name: str, step: Contract, slots: dict[Buffer, int], vector_bytes:
 
 def compile_graph(graph: Graph, threads: int | None = None, *, contracts: bool = True,
                   state: Mapping[int, int | None] | None = None,
-                  watched: Sequence[int] = ()) -> Executable:
+                  watched: Sequence[int] = (), conv: str | None = None) -> Executable:
     """Optimise, lower, generate and load a graph.
 
     state: inputs that stay in memory from step to step, and the output (None: none) that replaces
     each. watched: outputs (float32, one number) that must be finite, or the step is given up.
+    conv: form of convolutions; see `config.conv`.
     Errors: GraphError for an op without a lowering rule.
     """
     found = plan(optimise(graph), contracts=contracts, state=state, watched=watched)
-    return Executable(found, threads=threads)
+    return Executable(found, threads=threads, conv=conv)

@@ -58,9 +58,10 @@ class Found:
 class Engine:
     """Line by line."""
 
-    def __init__(self, step: Step, threads: int | None = None):
+    def __init__(self, step: Step, threads: int | None = None, conv: str | None = None):
         self.step = step
         self.threads = threads
+        self.conv = conv
         self.seconds_compile = 0.0
         self.lock = threading.Lock()  # for those who load a state only to evaluate it
         self.load({})
@@ -124,8 +125,8 @@ class Engine:
 class Traced(Engine):
     """As a graph in the NumPy interpreter."""
 
-    def __init__(self, step: Step, threads: int | None = None):
-        super().__init__(step, threads)
+    def __init__(self, step: Step, threads: int | None = None, conv: str | None = None):
+        super().__init__(step, threads, conv)
         self.graphs: dict[Any, Callable[..., Any]] = {}
 
     def call(self, f: Callable[..., Any], *args: Any) -> Any:
@@ -147,8 +148,8 @@ class Compiled(Engine):
     leaf's shape alone, so all codes share the same arrays.
     """
 
-    def __init__(self, step: Step, threads: int | None = None):
-        super().__init__(step, threads)
+    def __init__(self, step: Step, threads: int | None = None, conv: str | None = None):
+        super().__init__(step, threads, conv)
         self.codes: dict[Any, Executable] = {}
         self.fitting: dict[int, int] = {}  # steps in a call, by the samples of a step
 
@@ -235,7 +236,7 @@ class Compiled(Engine):
                 watched: tuple[int, ...] = ()) -> Executable:
         """A function as machine code."""
         started = time.perf_counter()
-        code = code_of(trace(f, *args).graph, self.threads, state, watched)
+        code = code_of(trace(f, *args).graph, self.threads, state, watched, self.conv)
         self.seconds_compile += time.perf_counter() - started
         return code
 
@@ -293,17 +294,17 @@ _codes: dict[Any, Executable] = {}  # the last ones
 
 
 def code_of(graph: Graph, threads: int | None, state: dict[int, int | None],
-            watched: tuple[int, ...]) -> Executable:
+            watched: tuple[int, ...], conv: str | None) -> Executable:
     """The compiled graph; a small one that this process had lately is used again, so that a search
     over learning rates or seeds compiles once."""
     from kiso.runtime import compile_graph, target
 
-    key = (graph.specs, graph.inputs, graph.outputs, repr(target()), config.conv(), threads,
+    key = (graph.specs, graph.inputs, graph.outputs, repr(target()), config.conv(conv), threads,
            *state.items(), watched, *((node.op, node.inputs, node.outputs) for node in graph.nodes),
            *((n, x.dtype, x.shape, x.tobytes()) for n, x in graph.constants.items()))
     code = _codes.pop(key, None)
     if code is None:
-        code = compile_graph(graph, threads, state=state, watched=watched)
+        code = compile_graph(graph, threads, state=state, watched=watched, conv=conv)
     if code.arena_bytes <= REUSED_BYTES:
         _codes[key] = code  # at the end: used last
         for old in list(_codes)[:-REUSED]:

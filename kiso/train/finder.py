@@ -67,7 +67,7 @@ def find_lr(model: nn.Module | str | None = None, data: Any = "digits", *, lowes
                           data=str(data) if named else "arrays")
     splits = None if named else as_splits(data, chosen)
     setup = build(chosen, splits=splits, model=model if isinstance(model, nn.Module) else None)
-    engine = ENGINES[chosen.engine](setup.step, chosen.threads)
+    engine = ENGINES[chosen.engine](setup.step, chosen.threads, chosen.conv)
     engine.load(initial_state(setup.step.model, setup.step.optimizer))
     train = setup.splits.train
     rates: list[float] = []

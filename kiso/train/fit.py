@@ -63,8 +63,8 @@ def fit(model: nn.Module | str | None = None, data: Any = "digits", *,
     with Progress(quiet=not progress) as shown:
         hooks = [*callbacks, shown]
         if resume_run:
-            return resume(str(chosen.out), hooks, threads=chosen.threads, splits=splits,
-                          model=module)
+            return resume(str(chosen.out), hooks, threads=chosen.threads, conv=chosen.conv,
+                          splits=splits, model=module)
         return train(chosen, hooks, splits=splits, model=module, save=chosen.out is not None)
 
 

@@ -38,7 +38,7 @@ class Prediction:
     notes: tuple[str, ...] = ()  # what was filled in or not understood in this file or row
 
 
-def _inference(folder: str | Path, which: str, engine: str
+def _inference(folder: str | Path, which: str, engine: str, conv: str | None
                ) -> tuple[Store, Checkpoint, Engine, Any]:
     """Everything to use a run's model: its checkpoint, an engine with its state, the encoder."""
     store = Store.open(Path(folder))
@@ -53,16 +53,17 @@ def _inference(folder: str | Path, which: str, engine: str
     expected = {"params": dict(step.model.named_parameters()),
                 "buffers": dict(step.model.named_buffers())}
     check_fit(store.path(which), checkpoint, expected)
-    runner = ENGINES[check_choice(tr("engine"), engine, ENGINES)](step)
+    runner = ENGINES[check_choice(tr("engine"), engine, ENGINES)](step, conv=conv)
     runner.load(checkpoint.state)
     return store, checkpoint, runner, encoder
 
 
 def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "best",
              data_dir: str | None = None, on_broken: str = "skip",
-             engine: str = "compiled", threads: int | None = None) -> dict[str, Any]:
+             engine: str = "compiled", threads: int | None = None,
+             conv: str | None = None) -> dict[str, Any]:
     """Judge a run's model on its test split, or on all samples of other data of the same kind."""
-    store, saved, runner, encoder = _inference(folder, checkpoint, engine)
+    store, saved, runner, encoder = _inference(folder, checkpoint, engine, conv)
     options = options_from_config(store.load_config())
     if data is not None:
         _same_form(data, data_dir, encoder)
@@ -128,9 +129,10 @@ def _same_task(splits: Splits, record: dict[str, Any], encoder: Any) -> Dataset:
 
 
 def predict(folder: str | Path, files: Sequence[str | Path], *, checkpoint: str = "best",
-            engine: str = "compiled", threads: int | None = None) -> list[Prediction]:
+            engine: str = "compiled", threads: int | None = None,
+            conv: str | None = None) -> list[Prediction]:
     """Answers for new files: pictures, folders of pictures, or CSV files (one answer a row)."""
-    _, saved, runner, encoder = _inference(folder, checkpoint, engine)
+    _, saved, runner, encoder = _inference(folder, checkpoint, engine, conv)
     if encoder is None:
         raise ConfigError(tr("this run was trained on arrays that have no file form; use the model "
                              "in Python instead."))

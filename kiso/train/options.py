@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kiso.config import FORMS
 from kiso.errors import ConfigError
 from kiso.text import tr
 
@@ -53,7 +54,7 @@ class TrainOptions:
     on_broken, download.
     Model: model (text description or name). Training: epochs, batch_size, optimizer, lr, momentum,
     weight_decay, schedule, augment, clip_norm, patience (early stopping), loss, label_smoothing.
-    Run: seed, engine, threads, out (folder), overwrite.
+    Run: seed, engine, threads, conv (form of convolutions), out (folder), overwrite.
     """
 
     data: str = "digits"
@@ -84,6 +85,7 @@ class TrainOptions:
     seed: int = 0
     engine: str = "compiled"
     threads: int | None = None
+    conv: str | None = None
     out: str | None = None
     overwrite: bool = False
 
@@ -97,6 +99,8 @@ class TrainOptions:
         check_choice(tr("engine"), self.engine, ("eager", "traced", "compiled"))
         check_choice("--fit", self.fit, ("crop", "pad", "stretch"))
         check_choice("--on-broken", self.on_broken, ("skip", "fail"))
+        if self.conv is not None:
+            check_choice("--conv", self.conv, FORMS)
         if self.task is not None:
             check_choice(tr("task"), self.task, TASKS)
         if self.loss is not None:

@@ -80,6 +80,7 @@ def final_metrics(setup: Setup, at: Position, results: dict[str, dict[str, Any]]
         "parameters": sum(int(p.size) for p in setup.step.model.parameters()),
         "peak_memory_bytes": peak_memory_bytes(), "weights_sha256": sha256,
         "seed": setup.options.seed, "engine": setup.options.engine, "threads": threads,
+        "conv": setup.options.conv,
         "stopped": at.stopped, "samples": setup.splits.counts(),
         "environment": environment(threads),
     }

@@ -111,6 +111,7 @@ def train(options: TrainOptions, callbacks: Sequence[Callback] = (), *,
     replace what the options name; `save=False` keeps everything in memory.
     """
     started = time.perf_counter()
+    options = replace(options, conv=config.conv(options.conv))  # whoever resumes it gets this one
     with _terminable(), thread_limit(options.threads) as threads:
         setup = build(options, splits=splits, model=model)
         folder = Path(options.out) if options.out else new_folder(Path("runs"), run_name(options))
@@ -127,10 +128,12 @@ def train(options: TrainOptions, callbacks: Sequence[Callback] = (), *,
 
 
 def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: int | None = None,
-           splits: Splits | None = None, model: nn.Module | None = None) -> RunResult:
+           conv: str | None = None, splits: Splits | None = None,
+           model: nn.Module | None = None) -> RunResult:
     """Go on with a run from its last checkpoint, to the weights of an uninterrupted run.
 
-    A run that is finished stays as it is; its figures are read and returned.
+    A run that is finished stays as it is; its figures are read and returned. `threads` and `conv`
+    replace what the run was given.
 
     Errors: CheckpointError when there is no run, or its checkpoint fits another model.
     """
@@ -140,6 +143,7 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
     options = options_from_config(store.load_config())
     if threads is not None:
         options = replace(options, threads=threads)
+    options = replace(options, conv=config.conv(conv or options.conv))
     with _terminable(), thread_limit(options.threads) as count:
         setup = build(options, splits=splits, model=model)
         with _engine(setup, count) as engine:
@@ -179,7 +183,7 @@ def _engine(setup: Setup, threads: int) -> Generator[Engine]:
     reads them gets the present ones. They are the model's again at the end, whatever happens.
     """
     model = setup.step.model
-    engine = ENGINES[setup.options.engine](setup.step, threads)
+    engine = ENGINES[setup.options.engine](setup.step, threads, setup.options.conv)
     engine.load(initial_state(model, setup.step.optimizer))
     kept = [("params", name, p) for name, p in model.named_parameters()]
     kept += [("buffers", name, b) for name, b in model.named_buffers()]

@@ -136,6 +136,29 @@ def test_predict_says_what_it_filled_in(kiso: Kiso, runs: Path, tmp_path: Path) 
     assert lost.err.count("lost.csv") == 1
 
 
+@pytest.mark.parametrize("words", [("evaluate",), ("predict", "x.png"), ("resume",)])
+def test_forms_of_convolutions(kiso: Kiso, runs: Path, words: tuple[str, ...]) -> None:
+    command, *files = words
+    done = kiso(command, runs / "digits", *files, "--conv", "fft")
+    assert (done.code, done.out) == (2, "") and "--conv is 'fft'" in done.err
+    done = kiso(command, "none", *files, "--conv", "fft", "--lang", "ja")
+    assert done.code == 2 and "--conv が 'fft' です。auto, direct, winograd の" in done.err
+
+
+def test_the_form_of_convolutions_arrives(kiso: Kiso, runs: Path,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    from kiso import config
+    seen: list[str | None] = []
+
+    def conv(given: str | None = None) -> str:
+        seen.append(given)
+        return given or "auto"
+
+    monkeypatch.setattr(config, "conv", conv)
+    assert kiso("evaluate", runs / "digits", "--conv", "direct").code == 0
+    assert set(seen) == {"direct"}
+
+
 def test_nothing_usable(kiso: Kiso, runs: Path) -> None:
     done = kiso("predict", runs / "pets", "a.png", "b.png")
     assert done.code == 2 and done.out == ""

@@ -36,9 +36,26 @@ def test_json(kiso: Kiso) -> None:
             "arena_bytes", "scratch_bytes", "parameter_bytes", "state_bytes", "phases",
             "trace_seconds", "compile_seconds", "from_cache", "multiply_adds"} == set(found)
     for kernel in found["kernels"]:
-        assert {"number", "work", "shape", "origin", "serves", "phase", "shared", "seconds",
+        assert {"number", "work", "form", "shape", "origin", "serves", "phase", "shared", "seconds",
                 "operations", "useful", "bytes", "peak_share", "bandwidth_share"} == set(kernel)
     assert found["input"] == [1, 8, 8] and found["batch"] == 4 and found["threads"] == 2
+
+
+def test_forms_of_convolutions(kiso: Kiso) -> None:
+    """Conv, and the gradient of the second one's input."""
+    words = ("profile", "conv4 relu conv4k5 relu conv4 linear3", *NET[1:], "--kernels")
+    done = kiso(*words, "--conv", "winograd")
+    assert "Conv F(4x4)" in done.out and "Conv gx F(4x4)" in done.out
+    assert "F(4x4): Winograd's form" in done.out and "Conv  " in done.out  # of 5x5: directly
+    forms = {(k["work"].split()[0], k["origin"]["layer"]): k["form"]
+             for k in kiso(*words, "--conv", "winograd", "--json").json["kernels"]
+             if k["operations"]}
+    assert forms["Conv", "0"] == forms["Conv", "4"] == "F(4x4, 3x3)"
+    assert forms["ConvInputGrad", "4"] == "F(4x4, 3x3)" and forms["Conv", "2"] == ""
+    done = kiso(*words, "--conv", "direct")
+    assert done.code == 0 and "F(4x4)" not in done.out
+    found = kiso(*words, "--conv", "direct", "--json").json
+    assert {k["form"] for k in found["kernels"]} == {""}
 
 
 def test_japanese(kiso: Kiso) -> None:
@@ -54,6 +71,7 @@ def test_japanese(kiso: Kiso) -> None:
     (("--seconds", "0"), "--seconds"),
     (("--seconds", "nan"), "--seconds"),
     (("--threads", "none"), "--threads"),
+    (("--conv", "fft"), "--conv"),
     (("--optimizer", "adan"), "adam"),
     (("--input", "8by8"), "--input"),
 ])

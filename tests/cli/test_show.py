@@ -26,6 +26,25 @@ def test_kernels_are_formulas(kiso: Kiso) -> None:
     assert "f32[5,2] = " in done.out and "sum(" in done.out
 
 
+def test_forms_of_convolutions(kiso: Kiso, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("show", "conv4 relu conv4k5 linear10", "--input", "3x8x8", "--stage", "kernels")
+    formulas = kiso(*words, "--conv", "direct").out
+    assert "sum(" in formulas and "Conv" not in formulas and " by " not in formulas
+    listed = kiso(*words, "--conv", "winograd").out
+    assert listed.startswith(formulas)
+    (line,) = listed.removeprefix(formulas).strip().splitlines()
+    assert " = Conv[" in line and line.endswith(" bias(%1) relu by F(4x4, 3x3)")
+    monkeypatch.setenv("KISO_CONV", "direct")
+    assert kiso(*words).out == formulas
+    assert kiso(*words, "--conv", "winograd").out == listed  # an option beats the variable
+
+
+def test_the_form_is_that_of_the_code(kiso: Kiso) -> None:
+    words = ("show", "conv4 relu linear10", "--input", "3x8x8", "--stage", "llvm")
+    direct, winograd = (kiso(*words, "--conv", form).out for form in ("direct", "winograd"))
+    assert direct != winograd
+
+
 @pytest.mark.parametrize("stage, words", [("llvm", ["define void @k0", "@work"]),
                                           ("asm", ["work:", "ret"])])
 def test_machine_code(kiso: Kiso, stage: str, words: list[str]) -> None:
@@ -36,6 +55,7 @@ def test_machine_code(kiso: Kiso, stage: str, words: list[str]) -> None:
 @pytest.mark.parametrize("words, message", [
     (("--stage", "asn"), "--stage"),
     (("--batch", "0"), "--batch"),
+    (("--conv", "Direct"), "--conv is 'Direct'; expected one of auto, direct, winograd."),
 ])
 def test_bad_input(kiso: Kiso, words: tuple[str, ...], message: str) -> None:
     done = kiso("show", *NET, *words)

@@ -19,7 +19,7 @@ QUICK = ("--model", "linear16 relu linear10", "--epochs", "2")
 KEYS = {"task", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "seed",
         "test_accuracy", "epochs", "steps", "seconds_total", "seconds_train", "seconds_compile",
         "images_per_second", "parameters", "peak_memory_bytes", "weights_sha256", "engine",
-        "threads"}
+        "threads", "conv"}
 
 
 def pictures(folder: Path, count: int = 20) -> Path:
@@ -168,15 +168,16 @@ def test_options_arrive(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "-e", "3", "-b", "7", "--optimizer=sgd", "--lr=0.5", "--momentum=0.25",
         "--weight-decay=1e-3", "--schedule=cosine", "--augment=flip", "--clip-norm=2",
         "--patience=4", "--loss=l1",
-        "--label-smoothing=0.125", "--seed=9", "--engine=traced", "--threads=2", "-o", "o",
-        "--overwrite")
+        "--label-smoothing=0.125", "--seed=9", "--engine=traced", "--threads=2", "--conv=direct",
+        "-o", "o", "--overwrite")
     wanted = training.TrainOptions(
         data="d.csv", data_dir="dd", size=(3, 4), grey=True, fit="pad",
         max_pixels=99, target="t", columns=("a", "b"),
         task="regression", split=(0.5, 0.3, 0.2), on_broken="fail", download=True, model="net",
         epochs=3, batch_size=7, optimizer="sgd", lr=0.5, momentum=0.25, weight_decay=1e-3,
         schedule="cosine", augment="flip", clip_norm=2.0, patience=4, loss="l1",
-        label_smoothing=0.125, seed=9, engine="traced", threads=2, out="o", overwrite=True)
+        label_smoothing=0.125, seed=9, engine="traced", threads=2, conv="direct",
+        out="o", overwrite=True)
     assert done.code == 0
     assert seen == [training.TrainOptions(), wanted]
     assert "test" in fields(done.out) and "report" not in fields(done.out)

@@ -80,6 +80,23 @@ def test_parts_of_a_net_are_counted_where_they_belong(found: Profile) -> None:
     assert "SoftmaxCrossEntropy" in works(LOSS, "forward")
 
 
+def test_a_gradient_masked_by_the_pooling_pass_is_its_convolutions() -> None:
+    """The pass `pooled` masks what goes through MaxPoolGrad before it: in kernels of layer 5."""
+    made = nn.from_text("conv8 relu conv8 relu pool2 conv8 relu flatten linear4", SHAPE)
+    found = profile(made, SHAPE, BATCH, threads=1, seconds=0.01)
+    (kernel,) = (k for k in found.kernels if k.work == "ConvInputGrad"
+                 and k.shape == (BATCH, 8, 4, 4))
+    assert kernel.origin == Origin("5", "backward") and Origin("3", "backward") in kernel.serves
+    assert kernel.cost.operations == 2 * found.layers[5].multiply_adds * BATCH > 0
+    assert 0 < kernel.cost.useful < kernel.cost.operations
+    packing = found.kernels[kernel.number - 1]
+    assert (packing.work, packing.origin) == ("ConvInputGrad pack", kernel.origin)
+    spread = [k.origin for k in found.kernels if "MaxPoolGrad" in k.work]
+    assert spread == [Origin("4", "backward")]
+    forward, first = (2 * n * BATCH for n in (found.multiply_adds, found.layers[0].multiply_adds))
+    assert found.cost(part="backward").operations == 2 * forward - first
+
+
 def test_times_and_sizes(found: Profile) -> None:
     assert all(k.cost.seconds >= 0 and k.cost.bytes > 0 for k in found.kernels)
     assert found.seconds > 0

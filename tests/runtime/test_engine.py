@@ -152,9 +152,12 @@ def test_forms_of_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("KISO_CONV", value)
         assert config.conv() == form
     monkeypatch.setenv("KISO_CONV", "fft")
-    x = np.ones(3, np.float32)
+    assert config.conv("direct") == "direct"
+    graph = trace(lambda x: x + 1, np.ones(3, np.float32)).graph
     with pytest.raises(ConfigError, match="KISO_CONV is 'fft'; expected one of auto, direct, win"):
-        compile_graph(trace(lambda x: x + 1, x).graph)
+        compile_graph(graph)
+    with pytest.raises(ConfigError, match="conv is 'dct'; expected one of auto, direct, winograd"):
+        compile_graph(graph, conv="dct")
 
 
 @pytest.mark.parametrize("padding", [0, 1])

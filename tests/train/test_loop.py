@@ -98,13 +98,39 @@ def test_early_stopping_is_the_same_after_resume(tmp_path):
     assert resume(tmp_path / "part").metrics["weights_sha256"] == whole.metrics["weights_sha256"]
 
 
+def test_a_run_keeps_its_form_of_convolutions(tmp_path, monkeypatch):
+    """KISO_CONV of the day when it is resumed does not change the weights; an option may."""
+    class Interrupt(Callback):
+        def epoch_start(self, context):
+            if context.epoch == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setenv("KISO_CONV", "direct")
+    whole = run(tmp_path / "whole", engine="compiled")
+    assert run(tmp_path / "part", [Interrupt()], engine="compiled").stopped == "interrupted"
+    shutil.copytree(tmp_path / "part", tmp_path / "other")
+    given = run(tmp_path / "given", [Interrupt()], engine="compiled", conv="winograd")
+    monkeypatch.setenv("KISO_CONV", "winograd")
+    config = (tmp_path / "part" / "config.toml").read_text("utf-8")
+    assert 'conv = "direct"' in config and given.engine.conv == "winograd"
+    done = resume(tmp_path / "part")
+    assert done.metrics["conv"] == done.engine.conv == "direct"
+    assert done.metrics["weights_sha256"] == whole.metrics["weights_sha256"]
+    other = resume(tmp_path / "other", conv="auto")
+    assert other.metrics["conv"] == other.engine.conv == "auto"
+    with pytest.raises(ConfigError, match="'fft'"):
+        evaluate(tmp_path / "part", conv="fft")
+    with pytest.raises(ConfigError, match="--conv"):
+        TrainOptions(conv="fft")
+
+
 def test_run_folder_holds_what_is_promised(tmp_path):
     result = run(tmp_path / "r")
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text("utf-8"))
     promised = ("task, train_loss, train_accuracy, val_loss, val_accuracy, test_loss, "
                 "test_accuracy, epochs, steps, seconds_total, seconds_train, seconds_compile, "
                 "images_per_second, parameters, peak_memory_bytes, weights_sha256, seed, engine, "
-                "threads")
+                "threads, conv")
     for name in promised.split(", "):
         assert metrics[name] is not None, name
     assert metrics == result.metrics

@@ -33,6 +33,7 @@ from kiso.compiler.loops import Buffer, Contract, Program
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]
 
 PARTS = 4
+FORMS = {0: "", 2: "F(2x2, 3x3)", 4: "F(4x4, 3x3)"}  # by the side of Winograd's tiles
 SMALL, SMALL_PARTS = 4096, 12  # for so few weights; fair to 1, 2, 3 and 4 threads
 
 
@@ -141,7 +142,7 @@ class _Expander:
             self.slide(contract)
 
     def step(self, contract: Contract, driver: Driver, given: Sequence[Buffer], into: Buffer,
-             operations: int = 0, extra: Sequence[Buffer] = ()) -> None:
+             operations: int = 0, extra: Sequence[Buffer] = (), form: str = "") -> None:
         """One call: the driver's pointers are the given buffers, `into`, what the work after it
         needs, then scratch if any."""
         every: list[Buffer | None] = [*given, into, *extra]
@@ -149,7 +150,8 @@ class _Expander:
         self.floats = max(self.floats, driver.scratch)
         self.program.kernels.append(Step(
             contract.op, (*given, *extra, self.scratch), (), into, contract.name, driver=driver,
-            arguments=tuple(every), scratch=self.scratch, operations=operations))
+            arguments=tuple(every), scratch=self.scratch, operations=operations,
+            form=form))
 
     def product(self, contract: Contract) -> None:
         """C = op(A) op(B)."""
@@ -180,7 +182,7 @@ class _Expander:
         packed = floats(size, "packed")
         self.step(contract, packer, (W,), packed)
         self.step(contract, main, (images, packed), contract.buffer,
-                  2 * prod(y.shape) * prod(W.shape[1:]), extra)
+                  2 * prod(y.shape) * prod(W.shape[1:]), extra, FORMS[m])
 
     def winograd(self, conv: Conv, backward: bool = False) -> int:
         """The side of the tiles for a convolution in Winograd's form, 0 for the direct form."""
