@@ -28,11 +28,18 @@ from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import Machine
 from kiso.compiler.contract.winograd import WinogradDriver, fits, side, worth
+from kiso.compiler.contract.winograd_weights import (
+    WinogradWeights,
+    shared_parts,
+    weights_side,
+    weights_worth,
+)
 from kiso.compiler.loops import Buffer, Contract, Program
 
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]
 
 PARTS = 4
+FORMS = {0: "", 2: "F(2x2, 3x3)", 4: "F(4x4, 3x3)"}  # by the side of Winograd's tiles
 SMALL, SMALL_PARTS = 4096, 12  # for so few weights; fair to 1, 2, 3 and 4 threads
 
 
@@ -141,7 +148,7 @@ class _Expander:
             self.slide(contract)
 
     def step(self, contract: Contract, driver: Driver, given: Sequence[Buffer], into: Buffer,
-             operations: int = 0, extra: Sequence[Buffer] = ()) -> None:
+             operations: int = 0, extra: Sequence[Buffer] = (), form: str = "") -> None:
         """One call: the driver's pointers are the given buffers, `into`, what the work after it
         needs, then scratch if any."""
         every: list[Buffer | None] = [*given, into, *extra]
@@ -149,7 +156,8 @@ class _Expander:
         self.floats = max(self.floats, driver.scratch)
         self.program.kernels.append(Step(
             contract.op, (*given, *extra, self.scratch), (), into, contract.name, driver=driver,
-            arguments=tuple(every), scratch=self.scratch, operations=operations))
+            arguments=tuple(every), scratch=self.scratch, operations=operations,
+            form=form))
 
     def product(self, contract: Contract) -> None:
         """C = op(A) op(B)."""
@@ -180,7 +188,7 @@ class _Expander:
         packed = floats(size, "packed")
         self.step(contract, packer, (W,), packed)
         self.step(contract, main, (images, packed), contract.buffer,
-                  2 * prod(y.shape) * prod(W.shape[1:]), extra)
+                  2 * prod(y.shape) * prod(W.shape[1:]), extra, FORMS[m])
 
     def winograd(self, conv: Conv, backward: bool = False) -> int:
         """The side of the tiles for a convolution in Winograd's form, 0 for the direct form."""
@@ -195,6 +203,12 @@ class _Expander:
         W = contract.buffer
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
         size, strides = prod(W.shape), taps_first(W)
+        operations = 2 * prod(gy.shape) * prod(W.shape[1:])
+        taken = fits(conv) and self.form != "direct" and (
+            self.form == "winograd" or weights_worth(self.machine, conv))
+        if taken:
+            self.winograd_weights(contract, conv, operations)
+            return
         many = size <= SMALL and conv.batch >= SMALL_PARTS
         parts = 0 if by_columns(conv) else SMALL_PARTS if many else PARTS
         shares = max(1, parts)
@@ -202,12 +216,27 @@ class _Expander:
             (conv_weight_gradient(library, conv, parts, name),), 0), conv, parts)
         alone = not parts and W.order == (2, 3, 1, 0)
         into = W if alone else floats(shares * size, "parts")
-        self.step(contract, driver, (x, gy), into, 2 * prod(gy.shape) * prod(W.shape[1:]))
+        self.step(contract, driver, (x, gy), into, operations)
         if not alone:
             (total,), _ = self.made("weight_sum", lambda library, name: (
                 (conv_weight_sum(library, conv, shares, strides, name),), 0),
                 conv, shares, strides)
             self.step(contract, total, (into,), W)
+
+    def winograd_weights(self, contract: Contract, conv: Conv, operations: int) -> None:
+        """The gradient of the weights in Winograd's form."""
+        W = contract.buffer
+        parts, strides = shared_parts(conv), taps_first(W)
+
+        def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
+            found = WinogradWeights(library, conv, parts, strides, name)
+            total = (found.total(f"{name}_sum"),) if parts else ()
+            return (found.main, *total), found.parts * found.size
+        (main, *total), size = self.made("winograd_weights", write, conv, parts, strides)
+        into = floats(size, "parts") if parts else W
+        self.step(contract, main, contract.inputs, into, operations, form=FORMS[weights_side(conv)])
+        if parts:
+            self.step(contract, total[0], (into,), W)
 
 
 def floats(count: int, name: str) -> Buffer:
