@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from kiso.compiler.contract.emit import Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, micro, rounds
-from kiso.compiler.contract.pack import Window, panel_packer, row_copier, zero_fill
+from kiso.compiler.contract.pack import Window, panel_packer, row_copier, scatter, zero_fill
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import Group, Panels, chopped, panels, partition, rounded, tiling
 
@@ -68,11 +68,7 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int,
             total = code.read(source + here, count)
             for part in range(1, parts):
                 total = total + code.read(source + (here + part * rows * outputs), count)
-            if so == 1:
-                code.write(total, target + (to + o), count)
-                continue
-            for i in range(count):
-                code.store(code.lane(total, i), target + (to + (o + i) * so))
+            scatter(code, total, target + (to + o * so), so, count)
     return code.driver(rows)
 
 

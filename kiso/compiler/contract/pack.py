@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kiso.compiler.contract.emit import Code, Library, Val
 from kiso.compiler.contract.tiles import chopped, partition
 
-__all__ = ["Window", "panel_packer", "row_copier", "row_packer", "zero_fill"]
+__all__ = ["Window", "panel_packer", "row_copier", "row_packer", "scatter", "zero_fill"]
 
 
 def row_packer(library: Library, steps: int, stride: int, rows: int, patch: int) -> str:
@@ -122,6 +122,15 @@ def _copy_rows(code: Code, w: Window, rows: int) -> None:
 def zero_fill(code: Code, target: Val, count: int) -> None:
     """target[i] = 0 for i < count."""
     _copy(code, None, target, count)
+
+
+def scatter(code: Code, x: Val, target: Val, step: int, count: int) -> None:
+    """target[i * step] = x[i] for the first `count` lanes of a vector."""
+    if step == 1:
+        code.write(x, target, count)
+        return
+    for i in range(count):
+        code.store(code.lane(x, i), target + i * step)
 
 
 def _copy(code: Code, source: Val | None, target: Val, count: int) -> None:

@@ -28,6 +28,12 @@ from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import Machine
 from kiso.compiler.contract.winograd import WinogradDriver, fits, side, worth
+from kiso.compiler.contract.winograd_weights import (
+    WinogradWeights,
+    shared_parts,
+    weights_side,
+    weights_worth,
+)
 from kiso.compiler.loops import Buffer, Contract, Program
 
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]
@@ -197,6 +203,12 @@ class _Expander:
         W = contract.buffer
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
         size, strides = prod(W.shape), taps_first(W)
+        operations = 2 * prod(gy.shape) * prod(W.shape[1:])
+        taken = fits(conv) and self.form != "direct" and (
+            self.form == "winograd" or weights_worth(self.machine, conv))
+        if taken:
+            self.winograd_weights(contract, conv, operations)
+            return
         many = size <= SMALL and conv.batch >= SMALL_PARTS
         parts = 0 if by_columns(conv) else SMALL_PARTS if many else PARTS
         shares = max(1, parts)
@@ -204,12 +216,27 @@ class _Expander:
             (conv_weight_gradient(library, conv, parts, name),), 0), conv, parts)
         alone = not parts and W.order == (2, 3, 1, 0)
         into = W if alone else floats(shares * size, "parts")
-        self.step(contract, driver, (x, gy), into, 2 * prod(gy.shape) * prod(W.shape[1:]))
+        self.step(contract, driver, (x, gy), into, operations)
         if not alone:
             (total,), _ = self.made("weight_sum", lambda library, name: (
                 (conv_weight_sum(library, conv, shares, strides, name),), 0),
                 conv, shares, strides)
             self.step(contract, total, (into,), W)
+
+    def winograd_weights(self, contract: Contract, conv: Conv, operations: int) -> None:
+        """The gradient of the weights in Winograd's form."""
+        W = contract.buffer
+        parts, strides = shared_parts(conv), taps_first(W)
+
+        def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
+            found = WinogradWeights(library, conv, parts, strides, name)
+            total = (found.total(f"{name}_sum"),) if parts else ()
+            return (found.main, *total), found.parts * found.size
+        (main, *total), size = self.made("winograd_weights", write, conv, parts, strides)
+        into = floats(size, "parts") if parts else W
+        self.step(contract, main, contract.inputs, into, operations, form=FORMS[weights_side(conv)])
+        if parts:
+            self.step(contract, total[0], (into,), W)
 
 
 def floats(count: int, name: str) -> Buffer:

@@ -14,6 +14,7 @@ M[xi][tile][columns of the group]; the places xi are an odd number of cache line
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
@@ -25,7 +26,8 @@ from kiso.compiler.contract.tiles import Group, Machine, Panels, chopped, panels
 from kiso.compiler.contract.transform import both_sides
 from kiso.ops.winograd import winograd_matrices
 
-__all__ = ["Tiles", "WinogradDriver", "apart", "fits", "side", "worth"]
+__all__ = ["Tiles", "WinogradDriver", "apart", "direct_cycles", "fits", "product_cycles", "side",
+           "worth"]
 
 # Estimated cycles: to transform a vector at a place of an input tile, of results, of filters; and
 # multiply-adds of vectors in a cycle.
@@ -48,18 +50,27 @@ def side(conv: Conv, backward: bool = False) -> int:
     return 4 if (work.channels >= 32 and least >= 4) or (work.channels >= 16 and least > 4) else 2
 
 
-def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
-    """Whether this form is estimated to take less time than the direct one, which multiplies the
-    taps inside of the image only."""
-    work, lanes, m = sliding(conv, backward), machine.lanes, side(conv, backward)
-    chunks, vectors = -(-work.channels // lanes), -(-work.outputs // lanes)
+def product_cycles(count: int, rows: int, vectors: int) -> float:
+    """Estimated time of so many products of a row of numbers and vectors."""
+    return count * rows * vectors / _SPEED
+
+
+def direct_cycles(machine: Machine, conv: Conv, backward: bool = False) -> float:
+    """Estimated time of the direct form, which multiplies the taps inside of the image only."""
+    work = sliding(conv, backward)
     taps = prod(sum(p.axis.count * p.axis.taps for p in pieces(axis, size))
                 for axis, size in zip(work.phases[0], work.size, strict=True))
-    direct = work.batch * taps * work.channels * vectors / _SPEED
-    transforms = chunks * _READ + vectors * _RESULTS
-    tile = (m + 2) ** 2 * (chunks * lanes * vectors / _SPEED + transforms)
-    filters = (m + 2) ** 2 * chunks * lanes * vectors * _FILTER
-    return Tiles(work, m).count * tile + filters < direct
+    return product_cycles(work.batch * taps, work.channels, -(-work.outputs // machine.lanes))
+
+
+def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
+    """Whether this form is estimated to take less time than the direct one."""
+    work, lanes, m = sliding(conv, backward), machine.lanes, side(conv, backward)
+    chunks, vectors = -(-work.channels // lanes), -(-work.outputs // lanes)
+    tile = product_cycles(1, chunks * lanes, vectors) + chunks * _READ + vectors * _RESULTS
+    filters = chunks * lanes * vectors * _FILTER
+    return ((m + 2) ** 2 * (Tiles(work, m).count * tile + filters)
+            < direct_cycles(machine, conv, backward))
 
 
 def apart(floats: int) -> int:
@@ -83,23 +94,46 @@ class Tiles:
         return n, rest // self.columns * self.m, rest % self.columns * self.m
 
     def read(self, code: Code, library: Library, image: Val, tile: Index, target: Val,
-             zeros: Val, channels: int, steps: tuple[int, int]) -> None:
+             zeros: Val, channels: int, steps: tuple[int, int], results: bool = False) -> None:
         """target[xi][C / L][L] = B^T d B of so many channels from `image` on; `steps` are floats
-        from one xi to the next, and from one vector of channels to the next."""
-        work, (n, i, j) = self.work, self.place(tile)
-        row, column = i - self.before[0], j - self.before[1]
-        here = image + (n * work.image + (row * work.size[1] + column) * work.channels)
-        whole = code.binary("and", *(
-            _within(code, first, self.m + 2, size)
-            for first, size in ((row, work.size[0]), (column, work.size[1]))))
-        n, i, j = self.place(tile + 1)
-        following = image + (n * work.image + (
-            (i - self.before[0]) * work.size[1] + (j - self.before[1])) * work.channels)
+        from one xi to the next, and from one vector of channels to the next. With `results` the
+        image is the gradient of y, and it is A d A^T of the tile's m^2 results."""
+        work = self.work
+        form = _Form(self.m, results, work.out if results else work.size,
+                     work.outputs if results else work.channels, channels, steps)
+        (row, column, here), (*_, following) = (
+            self._corner(form, image, t) for t in (tile, tile + 1))
+        whole = code.binary("and", *(_within(code, first, form.side, size)
+                                     for first, size in zip((row, column), form.size, strict=True)))
         for inside in code.either(whole):
-            function = library.once(
-                "tile", ["image", "next", "target", "zeros"], ["row", "column"], _read, self.m,
-                work.size, work.channels, channels, steps, inside)
+            function = library.once("tile", ["image", "next", "target", "zeros"],
+                                    ["row", "column"], _read, form, inside)
             code.run(function, here, following, target, zeros, row, column)
+
+    def _corner(self, form: _Form, image: Val, tile: Index) -> tuple[Index, Index, Val]:
+        """Row and column of the first pixel that a tile reads, and where it is."""
+        n, row, column = self.place(tile)
+        if not form.results:
+            row, column = row - self.before[0], column - self.before[1]
+        return row, column, image + ((n * form.size[0] + row) * form.size[1] + column) * form.pitch
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a tile is transformed: see `Tiles.read`; of an image of `size` pixels, `pitch` floats
+    each."""
+
+    m: int
+    results: bool
+    size: tuple[int, int]
+    pitch: int
+    channels: int
+    steps: tuple[int, int]
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side of the tile."""
+        return self.m if self.results else self.m + 2
 
 
 def _within(code: Code, first: Index, count: int, size: int) -> Val:
@@ -109,28 +143,28 @@ def _within(code: Code, first: Index, count: int, size: int) -> Val:
                         code.value(max(0, size - count + 1), "i64"), unsigned=True)
 
 
-def _read(code: Code, m: int, size: tuple[int, int], pitch: int, channels: int,
-          steps: tuple[int, int], inside: bool) -> None:
-    """B^T d B for all channels; of a tile that is not inside of the image, pixels that are not
-    there come from an array of zeros."""
+def _read(code: Code, form: _Form, inside: bool) -> None:
+    """The transform for all channels; of a tile that is not inside of the image, pixels that are
+    not there come from an array of zeros."""
     (image, following, target, zeros), lanes = code.pointers, code.machine.lanes
-    matrix, side = winograd_matrices(m)[2].T, range(m + 2)
+    a, _, b = winograd_matrices(form.m)
+    matrix, side = a if form.results else b.T, range(form.side)
     rows, columns = ([_within(code, first + i, 1, n) for i in side if not inside]
-                     for first, n in zip(code.numbers, size, strict=True))
-    for c, count in code.each(chopped(channels, lanes)):
+                     for first, n in zip(code.numbers, form.size, strict=True))
+    for c, count in code.each(chopped(form.channels, lanes)):
         d: list[list[Val]] = []
-        for i, j in product(side, side[2:]):  # what the next tile reads besides, if it is beside
-            code.prefetch(following + (c + (i * size[1] + j) * pitch))
+        for i, j in product(side, side[-form.m:]):  # what the next tile reads besides
+            code.prefetch(following + (c + (i * form.size[1] + j) * form.pitch))
         for i in side:
-            places = [image + (c + (i * size[1] + j) * pitch) for j in side]
+            places = [image + (c + (i * form.size[1] + j) * form.pitch) for j in side]
             if not inside:
                 places = [code.select(code.binary("and", rows[i], columns[j]), place, zeros)
                           for j, place in enumerate(places)]
             d.append([code.read(place, count) for place in places])
-        here = target + c // lanes * steps[1]
+        here = target + c // lanes * form.steps[1]
         for i, row in enumerate(both_sides(code, matrix, d)):
             for j, x in enumerate(row):
-                code.write(x, here + (i * (m + 2) + j) * steps[0], lanes)
+                code.write(x, here + (i * (form.m + 2) + j) * form.steps[0], lanes)
 
 
 class WinogradDriver:
