@@ -2,7 +2,7 @@
 
     %7[i, j] f32[100,10] = %5[i, j] + %2[j]
     %9[i] f32[100] = max(k < 10: %7[i, k])
-    %4 f32[1,8,8,8] = Conv[...](%3, %0) bias(%1) relu by F(4x4, 3x3)
+    %4 f32[1,32,8,8] = Conv[...](%3, %0) bias(%1) relu by F(4x4, 3x3)
 """
 
 from __future__ import annotations

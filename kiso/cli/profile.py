@@ -113,11 +113,16 @@ def kernel_table(output: Output, found: Profile) -> None:
 
 
 def work_words(kernel: KernelCost) -> str:
-    """Names of the operations, shortened; behind a convolution its form: F(4x4, 3x3) as F(4x4)."""
+    """Names of the operations, shortened; behind a convolution its form."""
     words = [SHORT.get(word, word) for word in kernel.work.split()]
     if kernel.form:
-        words.insert(1, sub(", .*", ")", kernel.form))
+        words.insert(1, short(kernel.form))
     return " ".join(words)
+
+
+def short(form: str) -> str:
+    """F(4x4, 3x3) as F(4x4)."""
+    return sub(", .*", ")", form)
 
 
 def facts(output: Output, found: Profile) -> None:
@@ -149,9 +154,10 @@ def facts(output: Output, found: Profile) -> None:
                              code=f"{found.compile_seconds:.2f}", how=how)),
     ])
     output.show(tr("GFLOP/s: products and convolutions, without those with the padding's zeros."))
-    if any(k.form for k in found.kernels):
-        output.show(tr("F(4x4): Winograd's form, fewer operations than GFLOP/s counts: above 100 % "
-                       "of FMA is possible."))
+    forms = sorted({short(k.form) for k in found.kernels if k.form})
+    if forms:
+        output.show(tr("{forms}: Winograd's form, fewer operations than counted: above 100 % of "
+                       "FMA is possible.", forms=", ".join(forms)))
     output.show(tr("MB: arrays read or written; above 100 % of RAM they come from a cache."))
 
 
