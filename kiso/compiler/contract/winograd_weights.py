@@ -5,13 +5,14 @@
     U[xi] = sum over tiles of V[xi]^T D[xi]      products of matrices (C, tiles) (tiles, O)
     gw = G^T U G                for each pair of channels
 
-A block of tiles at a time, and of it a panel of output channels at a time: V, D and U of these are
-about what the second-level cache holds. Rows of the micro-kernel are input channels, columns output
+A block of tiles at a time, and of it a panel of output channels at a time, so that V, D and U of
+these stay in the caches. Rows of the micro-kernel are input channels, columns output
 channels, the reduction runs over the tiles of the block. Two ways for threads to share the work:
 
-    parts      each thread adds up its blocks of tiles in arrays U of its own;
-               `winograd_weight_sum` adds these in a fixed order, and makes gw of them
-    channels   each computes gw of its input channels, over all tiles: for large weights
+    parts      each thread adds up its blocks of tiles in arrays U of its own; `total` adds these
+               in a fixed order, and makes gw of them
+    channels   each computes gw of its input channels, over all tiles, and transforms all of gy
+               for it: for large weights, where adding up parts would cost more, and few tiles
 
 Layouts, with vectors of L lanes: V[xi][C / L][tile][L], D[xi][tile][columns of the panel],
 U[xi][panel][C][columns of the panel]; the places xi are an odd number of cache lines apart.
@@ -32,9 +33,10 @@ from kiso.ops.winograd import winograd_matrices
 
 __all__ = ["WinogradWeights", "shared_parts", "weights_side", "weights_worth"]
 
-_TILES = 64  # in a block: 32 and 128 are up to 5 % slower
-_CHANNELS = 128  # a thread does at a time on the way by channels; 64 are 5 to 10 % slower
+_TILES = 64  # in a block; measured, 32 are up to 5 % slower, 128 take twice the scratch for as much
+_CHANNELS = 128  # a thread does at a time on the way by channels; 64 are up to 10 % slower
 _PARTS = 4
+_FAIR = 64  # channels, from which on there are vectors of them for 4 threads
 _SMALL = 1 << 14  # pairs of channels, up to which threads share parts
 _TERMS = 512  # of a sum, from which on tiles are of 4 x 4 results
 # Estimated cycles, for each xi: to transform a vector of a tile; to read one of U, and make gw.
@@ -49,10 +51,11 @@ def weights_side(conv: Conv) -> int:
 
 
 def shared_parts(conv: Conv) -> int:
-    """How many parts, 0 for the way by channels: the blocks must be enough for fair shares, and
-    the sums few enough to stay in the third-level cache."""
+    """How many parts, 0 for the way by channels: the blocks must be enough for fair shares (the
+    fewer the channels, the less fair are theirs), and the sums stay in the third-level cache."""
     blocks = -(-Tiles(sliding(conv), weights_side(conv)).count // _TILES)
-    return _PARTS if blocks > 2 * _PARTS and conv.channels * conv.outputs <= _SMALL else 0
+    enough = _PARTS if conv.channels < _FAIR else 2 * _PARTS + 1
+    return _PARTS if blocks >= enough and conv.channels * conv.outputs <= _SMALL else 0
 
 
 def weights_worth(machine: Machine, conv: Conv) -> bool:
