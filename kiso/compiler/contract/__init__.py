@@ -2,7 +2,8 @@
 
 Reading order: `tiles` (partitions, a cost model), `emit` (writing LLVM IR), `micro` (the kernel),
 `pack` (operands without gaps), `shape` and `cut` (the parts of a convolution), then the drivers
-`matmul`, `conv` and `conv_weights`. They stand at the end of the pipeline, beside the generator of
+`matmul`, `conv` and `conv_weights`; for Winograd's form `transform`, `winograd` and
+`winograd_weights`; last `steps`. They stand at the end of the pipeline, beside the generator of
 loops: the plan asks for a `Driver`, code generation calls its function from every thread with a
 range of units.
 """
