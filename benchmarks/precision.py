@@ -34,7 +34,8 @@ from kiso.data.split import order
 from kiso.ops.op import Value
 from kiso.runtime import Executable, compile_graph
 
-__all__ = ["BOUND", "GRID", "PARTS", "RECIPES", "Recipe", "curves", "errors", "main", "noise"]
+__all__ = ["BOUND", "GRID", "PARTS", "RECIPES", "Recipe", "broken", "curves", "errors", "main",
+           "noise"]
 
 Shape = tuple[int, int, int, int, int, int]
 
