@@ -79,8 +79,8 @@ def test_which_form_is_estimated_to_be_faster():
         assert not worth(machine, conv(64, 512, 2), backward)  # one tile for four pixels
         assert not worth(machine, conv(1, 512, 4), backward)  # more work for the filters than here
     assert not worth(MACHINES[0], conv(64, 3, 32, 64))
-    assert side(conv(1, 16, 5)) == side(conv(1, 32, 4)) == 4
-    assert side(conv(1, 16, 4)) == side(conv(1, 8, 32)) == side(conv(9, 512, 3)) == 2
+    assert side(conv(1, 16, 5)) == side(conv(1, 64, 4)) == 4
+    assert side(conv(1, 32, 4)) == side(conv(1, 8, 32)) == side(conv(9, 512, 3)) == 2
     assert fits(conv(1, 1, 2)) and not fits(Conv(1, 8, 8, 4, 4, (3, 3), (2, 2)))
     assert not fits(conv(1, 64, 1)) and not fits(Conv(1, 3, 8, 4, 4, (3, 3)))
     assert not fits(Conv(1, 8, 8, 4, 4, (3, 3), groups=2)) and not fits(

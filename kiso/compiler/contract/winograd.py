@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from math import prod
+from math import ceil, prod
 
 from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, finished, micro, needed, rounds
@@ -32,6 +32,7 @@ __all__ = ["Tiles", "WinogradDriver", "apart", "direct_cycles", "fits", "product
 # Estimated cycles: to transform a vector at a place of an input tile, of results, of filters; and
 # multiply-adds of vectors in a cycle.
 _READ, _RESULTS, _FILTER, _SPEED = 11, 6, 15, 1.75
+_CHAIN = 128  # input channels whose products are added up one by one: rounding grows with a chain
 _GROUP = 4  # vectors of output channels in a group
 _TILES = 32  # in a block: measured, 16 to 128 differ by 2 %
 
@@ -47,10 +48,10 @@ def side(conv: Conv, backward: bool = False) -> int:
     direct form."""
     work = sliding(conv, backward)
     least = min(*work.size, *work.out)
-    return 4 if (work.channels >= 32 and least >= 4) or (work.channels >= 16 and least > 4) else 2
+    return 4 if (work.channels >= 64 and least >= 4) or (work.channels >= 16 and least > 4) else 2
 
 
-def product_cycles(count: int, rows: int, vectors: int) -> float:
+def product_cycles(count: int, rows: int, vectors: float) -> float:
     """Estimated time of so many products of a row of numbers and vectors."""
     return count * rows * vectors / _SPEED
 
@@ -60,7 +61,9 @@ def direct_cycles(machine: Machine, conv: Conv, backward: bool = False) -> float
     work = sliding(conv, backward)
     taps = prod(sum(p.axis.count * p.axis.taps for p in pieces(axis, size))
                 for axis, size in zip(work.phases[0], work.size, strict=True))
-    return product_cycles(work.batch * taps, work.channels, -(-work.outputs // machine.lanes))
+    vectors = work.outputs / machine.lanes  # of few outputs those of several pixels share one
+    return product_cycles(work.batch * taps, work.channels, ceil(vectors) if vectors > 0.5 else
+                          1.25 * vectors)
 
 
 def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
@@ -240,20 +243,25 @@ class WinogradDriver:
         code, lanes = self.code, self.lanes
         width = group.size * lanes
         pieces, most = self._panels(group)
+        parts = partition(self.chunks, max(1, _CHAIN // lanes))
         for xi in code.rounds(0, self.places):
             for p, size in code.each(pieces):
                 step = size * lanes
-                loops = Loop(self.chunks, count * lanes, lanes * step), Loop(lanes, 1, step)
-                here = u + (xi * self.u_steps[group.size] + p * (lanes * self.depth))
-                each = -(-self.depth * step // count)  # floats of the next panel to fetch, a tile
-                for t, rows in code.each(partition(count, most[size])):
-                    ahead = -(-rows * each // rounds(loops))
-                    block = Block(tuple(r * lanes for r in range(rows)),
-                                  tuple(r * width for r in range(rows)), step, loops,
-                                  ahead=Stream(tuple(range(0, ahead, 16)), ahead))
-                    code.run(micro(self.lib, block), v + (xi * self.v_step + t * lanes), here,
-                             sums, here + (self.depth * step + t * each),
-                             xi * self.m_step + (t * width + p * lanes), 0)
+                each = -(-parts[0].size * lanes * step // count)  # floats to fetch ahead, a tile
+                for c, chunks, first, _ in code.sums(parts):
+                    a = v + (xi * self.v_step + c * (count * lanes))
+                    here = u + (xi * self.u_steps[group.size] + p * (lanes * self.depth)
+                                + c * (lanes * step))
+                    loops = Loop(chunks, count * lanes, lanes * step), Loop(lanes, 1, step)
+                    for t, rows in code.each(partition(count, most[size])):
+                        ahead = -(-rows * each // rounds(loops))
+                        block = Block(tuple(r * lanes for r in range(rows)),
+                                      tuple(r * width for r in range(rows)), step, loops,
+                                      after=() if first else ("sum",),
+                                      ahead=Stream(tuple(range(0, ahead, 16)), ahead))
+                        code.run(micro(self.lib, block), a + t * lanes, here, sums,
+                                 here + (chunks * lanes * step + t * each),
+                                 xi * self.m_step + (t * width + p * lanes), 0)
 
     def _results(self, group: Panels, sums: Val, tile: Index, column: Index) -> None:
         """The results of a tile, those that are inside of y."""
