@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, prod
+from math import prod
 
 from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, finished, micro, needed, rounds
@@ -51,7 +51,7 @@ def side(conv: Conv, backward: bool = False) -> int:
     return 4 if (work.channels >= 64 and least >= 4) or (work.channels >= 16 and least > 4) else 2
 
 
-def product_cycles(count: int, rows: int, vectors: float) -> float:
+def product_cycles(count: int, rows: int, vectors: int) -> float:
     """Estimated time of so many products of a row of numbers and vectors."""
     return count * rows * vectors / _SPEED
 
@@ -61,9 +61,7 @@ def direct_cycles(machine: Machine, conv: Conv, backward: bool = False) -> float
     work = sliding(conv, backward)
     taps = prod(sum(p.axis.count * p.axis.taps for p in pieces(axis, size))
                 for axis, size in zip(work.phases[0], work.size, strict=True))
-    vectors = work.outputs / machine.lanes  # of few outputs those of several pixels share one
-    return product_cycles(work.batch * taps, work.channels, ceil(vectors) if vectors > 0.5 else
-                          1.25 * vectors)
+    return product_cycles(work.batch * taps, work.channels, -(-work.outputs // machine.lanes))
 
 
 def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
@@ -72,8 +70,10 @@ def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
     chunks, vectors = -(-work.channels // lanes), -(-work.outputs // lanes)
     tile = product_cycles(1, chunks * lanes, vectors) + chunks * _READ + vectors * _RESULTS
     filters = chunks * lanes * vectors * _FILTER
-    return ((m + 2) ** 2 * (Tiles(work, m).count * tile + filters)
-            < direct_cycles(machine, conv, backward))
+    direct = direct_cycles(machine, conv, backward)
+    if 2 * work.outputs <= lanes:  # there those of several pixels share a vector
+        direct *= 1.25 * work.outputs / lanes
+    return (m + 2) ** 2 * (Tiles(work, m).count * tile + filters) < direct
 
 
 def apart(floats: int) -> int:
