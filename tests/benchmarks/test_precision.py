@@ -74,7 +74,7 @@ def test_noise() -> None:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                      capsys: pytest.CaptureFixture[str]) -> None:
     """Two seeds of a small net, and the fields of the file; 1 if something is out of bounds."""
-    recipe = Recipe("conv16k3p1 relu flatten linear10", 200, 100, 2)
+    recipe = Recipe("conv16k3p1 relu conv16k3p1 relu flatten linear10", 200, 100, 2)
     monkeypatch.setattr(precision, "GRID", GRID[6:8])
     monkeypatch.setattr(precision, "RECIPES", {"digits": recipe})
     out = tmp_path / "precision.json"
