@@ -12,16 +12,8 @@ import pytest
 
 from benchmarks import precision
 from benchmarks.precision import BOUND, GRID, PARTS, Recipe, errors
-from kiso.runtime.target import target
 from tests.compiler.test_codegen import reachable
 
-# Out of bounds, see docs/benchmarks.md; strike out here what is no more.
-_LONG = {PARTS[0], PARTS[1], PARTS[3]}  # sums of many channels
-LARGER: dict[tuple[int, ...], set[str]] = {
-    (3, 128, 64, 5, 5, 2): {PARTS[0], PARTS[3]}, (16, 512, 512, 4, 4, 1): _LONG,
-    (1, 256, 256, 14, 14, 1): _LONG, (1, 3, 64, 32, 32, 1): {PARTS[4]},
-    (2, 32, 32, 4, 4, 1): {PARTS[3]}}
-LARGER_AVX512 = {(1, 3, 64, 32, 32, 1): {PARTS[1], PARTS[4]}}
 QUICK = {"host": GRID[:8], "avx2": GRID[1::3]}
 CASES = [pytest.param(processor, shape, marks=() if shape in quick else pytest.mark.slow)
          for processor, quick in QUICK.items() for shape in GRID]
@@ -45,11 +37,7 @@ def test_errors_are_at_most_three_times_those_of_the_direct_form(
     rows = errors(shape)
     assert [row["part"] for row in rows] == list(PARTS)
     assert all(0 < row[form] < 3e-6 for row in rows for form in ("direct", "winograd"))
-    larger = {row["part"]: row["ratio"] for row in rows if row["ratio"] > BOUND}
-    known = LARGER | (LARGER_AVX512 if target().name == "avx512" else {})
-    assert set(larger) == known.get(shape, set()), larger
-    if larger:
-        pytest.xfail(f"errors in Winograd's form are larger: {larger}")
+    assert {row["part"]: row["ratio"] for row in rows if row["ratio"] > BOUND} == {}
 
 
 def test_where_the_form_does_not_exist_both_are_the_direct_one() -> None:

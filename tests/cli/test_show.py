@@ -29,7 +29,7 @@ def test_kernels_are_formulas(kiso: Kiso) -> None:
 
 
 def test_forms_of_convolutions(kiso: Kiso, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("show", "conv4 relu conv4k5 linear10", "--input", "3x8x8", "--stage", "kernels")
+    words = ("show", "conv4 relu conv4k5 linear10", "--input", "4x8x8", "--stage", "kernels")
     formulas = kiso(*words, "--conv", "direct").out
     assert "sum(" in formulas and "Conv" not in formulas and " by " not in formulas
     listed = kiso(*words, "--conv", "winograd").out
@@ -42,7 +42,7 @@ def test_forms_of_convolutions(kiso: Kiso, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_form_is_that_of_the_code(kiso: Kiso) -> None:
-    words = ("show", "conv4 relu linear10", "--input", "3x8x8", "--stage", "llvm")
+    words = ("show", "conv4 relu linear10", "--input", "4x8x8", "--stage", "llvm")
     direct, winograd = (kiso(*words, "--conv", form).out for form in ("direct", "winograd"))
     assert direct != winograd
 

@@ -15,7 +15,7 @@ from tests.compiler.test_contract_slide import expected
 
 SIZES = [(2, 3), (4, 4), (5, 9), (8, 8), (14, 6)]
 PADDINGS = [(0, 0), (1, 1), (2, 1), (3, 2)]
-CHANNELS = [(16, 16), (3, 5), (33, 70), (17, 64), (64, 48), (1, 1)]
+CHANNELS = [(16, 16), (9, 12), (33, 70), (17, 64), (150, 48), (8, 8)]
 
 
 def cases() -> list[tuple[Conv, int]]:
@@ -81,7 +81,8 @@ def test_which_form_is_estimated_to_be_faster():
     assert not worth(MACHINES[0], conv(64, 3, 32, 64))
     assert side(conv(1, 16, 5)) == side(conv(1, 64, 4)) == 4
     assert side(conv(1, 32, 4)) == side(conv(1, 8, 32)) == side(conv(9, 512, 3)) == 2
-    assert fits(conv(1, 1, 2)) and not fits(Conv(1, 8, 8, 4, 4, (3, 3), (2, 2)))
-    assert not fits(conv(1, 64, 1)) and not fits(Conv(1, 3, 8, 4, 4, (3, 3)))
-    assert not fits(Conv(1, 8, 8, 4, 4, (3, 3), groups=2)) and not fits(
-        Conv(1, 8, 8, 4, 4, (5, 3))) and not fits(Conv(1, 8, 8, 4, 4, (3, 3), dilation=(2, 2)))
+    assert fits(conv(1, 8, 2)) and not fits(Conv(1, 8, 8, 8, 8, (3, 3), (2, 2)))
+    assert not fits(conv(1, 64, 1)) and not fits(conv(1, 3, 8, 64))
+    assert not fits(Conv(1, 3, 8, 8, 8, (3, 3)))  # one row of results
+    assert not fits(Conv(1, 8, 8, 16, 16, (3, 3), groups=2)) and not fits(
+        Conv(1, 8, 8, 8, 8, (5, 3))) and not fits(Conv(1, 8, 8, 8, 8, (3, 3), dilation=(2, 2)))

@@ -38,7 +38,7 @@ _CHANNELS = 128  # a thread does at a time on the way by channels; 64 are up to 
 _PARTS = 4
 _FAIR = 64  # channels, from which on there are vectors of them for 4 threads
 _SMALL = 1 << 14  # pairs of channels, up to which threads share parts
-_TERMS = 512  # of a sum, from which on tiles are of 4 x 4 results
+_TERMS = 512, 4096  # of a sum, from which on tiles are of 4 x 4 results: of large weights, small
 # Estimated cycles, for each xi: to transform a vector of a tile; to read one of U, and make gw.
 _TILE, _SUM = 11, 7
 
@@ -47,7 +47,8 @@ def weights_side(conv: Conv) -> int:
     """m: 4, or 2 where sums of few terms would make the error of 4 more than 3 times that of the
     direct form."""
     pixels = conv.batch * min(prod(conv.size), prod(conv.out))
-    return 4 if pixels >= _TERMS and min(*conv.size, *conv.out) > 2 else 2
+    few = _TERMS[conv.channels * conv.outputs <= _SMALL]  # which the direct form adds in parts
+    return 4 if pixels >= few and min(*conv.size, *conv.out) > 2 else 2
 
 
 def shared_parts(conv: Conv) -> int:
