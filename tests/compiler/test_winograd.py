@@ -1,5 +1,5 @@
 """Convolution and its input gradient in Winograd's form against NumPy in float64 and beside the
-direct kernel: odd sides, single pixels, channels that fill no vector, all work after the sum."""
+direct kernel: odd sides, few pixels, channels that fill no vector, all work after the sum."""
 
 from __future__ import annotations
 

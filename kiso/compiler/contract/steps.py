@@ -35,6 +35,7 @@ from kiso.compiler.contract.winograd_weights import (
     weights_worth,
 )
 from kiso.compiler.loops import Buffer, Contract, Program
+from kiso.ops import winograd
 
 __all__ = ["Expansion", "Load", "Source", "Step", "expand"]
 
@@ -107,9 +108,10 @@ def expand(program: Program, machine: Machine, load: Load, form: str) -> Expansi
 
 @cache
 def _version() -> str:
-    """What the generator is: the hash of its source, and of the writer's."""
+    """What the generator is: the hash of its source, the writer's and that of the matrices."""
     digest = sha256()
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(ir.__file__)):
+    others = Path(ir.__file__), Path(winograd.__file__)
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), *others):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -177,7 +179,8 @@ class _Expander:
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
         strides = taps_first(W)
 
-        m = self.winograd(conv, backward)
+        taken = self.winograd(conv, lambda: worth(self.machine, conv, backward))
+        m = side(conv, backward) if taken else 0
 
         def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
             given = library, conv, backward, contract.after, name
@@ -190,12 +193,9 @@ class _Expander:
         self.step(contract, main, (images, packed), contract.buffer,
                   2 * prod(y.shape) * prod(W.shape[1:]), extra, FORMS[m])
 
-    def winograd(self, conv: Conv, backward: bool = False) -> int:
-        """The side of the tiles for a convolution in Winograd's form, 0 for the direct form."""
-        if self.form == "direct" or not fits(conv):
-            return 0
-        taken = self.form == "winograd" or worth(self.machine, conv, backward)
-        return side(conv, backward) if taken else 0
+    def winograd(self, conv: Conv, faster: Callable[[], bool]) -> bool:
+        """Whether a convolution takes Winograd's form."""
+        return self.form != "direct" and fits(conv) and (self.form == "winograd" or faster())
 
     def weights(self, contract: Contract) -> None:
         """The gradient of the weights, or partial sums and their sum."""
@@ -204,9 +204,7 @@ class _Expander:
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
         size, strides = prod(W.shape), taps_first(W)
         operations = 2 * prod(gy.shape) * prod(W.shape[1:])
-        taken = fits(conv) and self.form != "direct" and (
-            self.form == "winograd" or weights_worth(self.machine, conv))
-        if taken:
+        if self.winograd(conv, lambda: weights_worth(self.machine, conv)):
             self.winograd_weights(contract, conv, operations)
             return
         many = size <= SMALL and conv.batch >= SMALL_PARTS

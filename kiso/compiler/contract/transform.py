@@ -21,33 +21,32 @@ __all__ = ["both_sides"]
 def both_sides(code: Code, matrix: Array, rows: Sequence[Sequence[Val]]) -> list[list[Val]]:
     """matrix X matrix^T for a square X of vectors."""
     matrix = matrix.round(12)  # 1 that came out as 1 + 2e-16
-    columns = [_times(code, matrix, column) for column in zip(*rows, strict=True)]
-    return [_times(code, matrix, row) for row in zip(*columns, strict=True)]
-
-
-def _times(code: Code, matrix: Array, xs: Sequence[Val]) -> list[Val]:
-    """matrix x, for x of vectors."""
-    matrix, xs = matrix.copy(), list(xs)
-    for k in _pairs(matrix.T):  # c x + c y or c x - c y in each row
-        xs[k], xs[k + 1] = xs[k] + xs[k + 1], xs[k] - xs[k + 1]
+    before = _pairs(matrix.T)
+    for k in before:  # c x + c y or c x - c y in each row
         matrix[1::2, k + 1] = matrix[1::2, k]
         matrix[1::2, k], matrix[0::2, k + 1] = 0, 0
-    ys: list[Val] = []
-    pairs = _pairs(matrix)
-    for k, row in enumerate(matrix):
-        if k in pairs:
-            even, odd = _sum(code, row[0::2], xs[0::2]), _sum(code, row[1::2], xs[1::2])
-            ys += [even + odd, even - odd]
-        elif k - 1 not in pairs:
-            ys.append(_sum(code, row, xs))
-    return ys
+    after = _pairs(matrix)
+
+    def times(xs: Sequence[Val]) -> list[Val]:
+        xs, ys = list(xs), list[Val]()
+        for k in before:
+            xs[k], xs[k + 1] = xs[k] + xs[k + 1], xs[k] - xs[k + 1]
+        for k, row in enumerate(matrix):
+            if k in after:
+                even, odd = _sum(code, row[0::2], xs[0::2]), _sum(code, row[1::2], xs[1::2])
+                ys += [even + odd, even - odd]
+            elif k - 1 not in after:
+                ys.append(_sum(code, row, xs))
+        return ys
+    columns = [times(column) for column in zip(*rows, strict=True)]
+    return [times(row) for row in zip(*columns, strict=True)]
 
 
 def _pairs(matrix: Array) -> set[int]:
     """Rows k of which the next one is the same but for the signs of every second number."""
     turned: Array = matrix * np.resize((1, -1), matrix.shape[1])
     return {k for k in range(len(matrix) - 1) if np.any(matrix[k] != turned[k])
-            and np.allclose(matrix[k + 1], turned[k], rtol=0, atol=1e-12)}
+            and np.array_equal(matrix[k + 1], turned[k])}
 
 
 def _sum(code: Code, factors: Sequence[float], xs: Sequence[Val]) -> Val:
