@@ -31,7 +31,7 @@ from kiso.ops.op import Op, Shape
 
 __all__ = ["COMPARE", "HEAVY", "Axis", "Buffer", "Call", "Const", "Contract", "Expr", "Fn", "Index",
            "Kernel", "Load", "Program", "Reduce", "binary", "bounded", "const", "find", "maximum",
-           "minimum", "reduce", "select", "subexpressions", "unary"]
+           "minimum", "select", "subexpressions", "unary"]
 
 UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor", "neg", "abs",
          "sign")
@@ -229,12 +229,6 @@ def _alike(name: str, a: Any, b: Any) -> tuple[Expr, Expr]:
     if a.dtype != b.dtype:
         raise GraphError(f"{name}: types {a.dtype} and {b.dtype} differ; cast one.")
     return a, b
-
-
-def reduce(kind: str, extents: Sequence[int], body: Callable[..., Expr]) -> Expr:
-    """kind over new axes of these extents: reduce("sum", (3, 3), lambda i, j: ...)."""
-    axes = [Axis(n) for n in extents]
-    return Reduce(kind, axes, body(*map(Index, axes)))
 
 
 def subexpressions(*roots: Expr) -> list[Expr]:
