@@ -50,7 +50,7 @@ NAMES = {
     ops.NotEqual: "ne", ops.Less: "lt", ops.LessEqual: "le", ops.Greater: "gt",
     ops.GreaterEqual: "ge"}
 # Formulas of the others.
-FORMULAS: dict[type[ops.Op], Callable[..., Expr]] = {
+ONE: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
     ops.Floor: lambda op, v: unary("floor", v) if v.dtype.kind == "f" else v,
     ops.Clip: lambda op, v: _clipped(v, op.low, op.high),
     ops.Power: lambda op, v: _power(v, op.exponent),
@@ -67,8 +67,10 @@ FORMULAS: dict[type[ops.Op], Callable[..., Expr]] = {
     ops.HardTanh: lambda op, v: _clipped(v, op.low, op.high),
     ops.HardSigmoid: lambda op, v: _clipped(v + 3, 0, 6) / 6,
     ops.HardSwish: lambda op, v: v * (_clipped(v + 3, 0, 6) / 6),
-    ops.BinaryCrossEntropy: lambda op, v, t: maximum(v, 0) - v * t + _softened(v),
 }
+TWO: dict[type[ops.Op], Callable[[Any, Expr, Expr], Expr]] = {
+    ops.BinaryCrossEntropy: lambda op, v, t: maximum(v, 0) - v * t + _softened(v)}
+FORMULAS: dict[type[ops.Op], Callable[..., Expr]] = {**ONE, **TWO}
 
 
 @lowers(*NAMES, *FORMULAS)
