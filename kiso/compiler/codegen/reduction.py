@@ -16,7 +16,7 @@ from kiso.compiler.codegen.scalar import Scalar, combine
 __all__ = ["Reduction", "joint", "reach"]
 
 BLOCK = 256  # float terms that are added one by one
-SUM = "reassoc " + FAST  # a sum may be regrouped, so that it becomes several partial sums
+SUM = f"reassoc {FAST}"  # a sum may be regrouped, so that it becomes several partial sums
 NOWHERE = 1 << 31  # a place beyond all others
 
 
@@ -84,8 +84,8 @@ class Reduction:
         alone = bool(zeros) and self._count(rest) >= 16 and self._count(axes) > block
 
         def plus(some: Sequence[Val], more: Sequence[Val]) -> list[Val]:
-            with w.flags(""):  # not to be regrouped into one long sum
-                return [a + b for a, b in zip(some, more, strict=True)]
+            # not to be regrouped into one long sum
+            return [w.binary("fadd", a, b) for a, b in zip(some, more, strict=True)]
 
         def terms(begin: Index, end: Index, sums: Sequence[Val]) -> list[Val]:
             state = list(sums)
@@ -107,8 +107,8 @@ class Reduction:
     def _add(self, totals: Sequence[Val]) -> list[Val]:
         """One more term of every sum."""
         terms = [self.scalar.of(b) for b in self.bodies]  # not regrouped: exp needs rounding
-        with self.w.flags(SUM if self.width == 1 else FAST):
-            return [a + b for a, b in zip(totals, terms, strict=True)]
+        add = f"fadd {SUM if self.width == 1 else FAST}"
+        return [self.w.binary(add, a, b) for a, b in zip(totals, terms, strict=True)]
 
     def _argmax(self, start: Val) -> Val:
         w, of = self.w, self.scalar.of

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kiso.compiler.codegen.dag import Node, coefficient, terms, value
-from kiso.compiler.codegen.ir import INTEGER, Val, Writer, llvm_type
+from kiso.compiler.codegen.ir import BITS, Val, Writer, llvm_type
 from kiso.compiler.codegen.vmath import FUNCTIONS, whole_power
 from kiso.compiler.loops import COMPARE, Buffer
 from kiso.errors import GraphError
@@ -111,9 +111,7 @@ class Scalar:
         elif step is not None and 1 <= step <= 4:
             x = self.read(n, self._first(offset, lane), (lane.width - 1) * step + 1)
             if step > 1:
-                mask = ", ".join(f"i32 {k * step}" for k in range(lane.width))
-                x = w.put(f"shufflevector {x.type} {x.text}, {x.type} poison, "
-                          f"<{lane.width} x i32> <{mask}>", x.ty, lane.width)
+                x = w.shuffle(x, x, range(0, lane.width * step, step))
         else:
             places = self.of(offset)
             x = Val(w, "poison", "i8" if n.dtype.kind == "b" else llvm_type(n.dtype), lane.width)
@@ -146,9 +144,9 @@ class Scalar:
             if x.ty == "i64" and low >= -INT32 and high < INT32:
                 x = w.convert("trunc", x, "i32")  # vectors of 32-bit integers convert faster
             return w.convert("uitofp" if source in "ub" else "sitofp", x, to)
-        if INTEGER[to] > INTEGER[x.ty]:
+        if BITS[to] > BITS[x.ty]:
             return w.convert("zext" if source in "ub" else "sext", x, to)
-        return w.convert("trunc", x, to) if INTEGER[to] < INTEGER[x.ty] else x
+        return w.convert("trunc", x, to) if BITS[to] < BITS[x.ty] else x
 
     def _unary(self, n: Node, x: Val) -> Val:
         w, real, unsigned = self.w, n.dtype.kind == "f", n.dtype.kind in "ub"

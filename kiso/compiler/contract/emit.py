@@ -80,8 +80,7 @@ class Code(Writer):
         given = ", ".join([*(f"ptr noalias {p.text}" for p in self.pointers),
                            *(f"i64 {n.text}" for n in self.numbers)])
         kind, attributes = self.kind
-        return "\n".join([f"define {kind} @{self.title}({given}) {attributes} {{", "entry:",
-                          *self.lines, "  ret void", "}"])
+        return self.function(f"{kind} @{self.title}({given}) {attributes}")
 
     def driver(self, units: int, scratch: int = 0) -> Driver:
         """How to call it, if its numbers are begin and end."""
@@ -107,8 +106,9 @@ class Code(Writer):
         full = self.machine.lanes
         if lanes >= full:
             return self.load(pointer, "float", full)
-        return self.call(f"llvm.masked.load.v{full}f32.p0", self.zero.type, "float", full, pointer,
-                         self.value(4, "i32"), self._mask(lanes), self.zero)
+        given = pointer, self.value(4, "i32"), self._mask(lanes), self.zero
+        name = f"llvm.masked.load.v{full}f32.p0"
+        return self.put(self.called(name, self.zero.type, given), "float", full)
 
     def write(self, x: Val, pointer: Val, lanes: int) -> None:
         """Store the first lanes of a vector."""
