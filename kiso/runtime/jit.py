@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import astuple
-from functools import cache
 from typing import Any
 
 import llvmlite.binding
@@ -33,15 +32,11 @@ PASSES = {"loop_vectorization": True, "slp_vectorization": True, "loop_interleav
           "loop_unrolling": False}
 MACHINE: dict[str, Any] = {"opt": 3, "reloc": "pic", "codemodel": "default"}
 
-
-@cache
-def _start() -> None:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
 
 
 def _machine(target: Target) -> Any:
-    _start()
     kind = llvm.Target.from_triple(target.triple)
     return kind.create_target_machine(cpu=target.cpu, features=target.features, **MACHINE)
 
@@ -119,8 +114,6 @@ class Objects:
 class Library:
     """Loaded machine code; it stays in memory as long as this object lives."""
 
-    _numbers = 0
-
     def __init__(self, text: str, target: Target, names: list[str], parts: Objects | None = None):
         if not target.native:
             raise ConfigError(f"code for {target.name} does not run here; unset KISO_TARGET to "
@@ -142,13 +135,12 @@ class Library:
             # apart, and the process was aborted.
             self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=True,
                                                    suppress_errors=True)
-            Library._numbers += 1
             library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
             for image in self.parts.images:
                 library.add_object_img(image)
             for name in names:
                 library.export_symbol(name)
-            self._tracker = library.link(self._jit, f"kiso{Library._numbers}")
+            self._tracker = library.link(self._jit, "kiso")
         self.address: dict[str, int] = {name: self._tracker[name] for name in names}
 
     def assembly(self) -> str:
@@ -163,20 +155,12 @@ class Library:
 
 
 def merged(*modules: str) -> str:
-    """Several modules as one: headers of their own left out, every declaration kept once, and only
-    of what none of them defines."""
-    lines = [line for line in "\n".join(modules).splitlines()
-             if not line.startswith(("source_filename", "target ", "; ModuleID"))]
-    declared: dict[str, str] = {}
-    for line in lines:
-        if line.startswith("declare"):
-            declared.setdefault(_symbol(line), line)
-    for line in lines:
-        if line.startswith("define"):
-            declared.pop(_symbol(line), None)
+    """Several modules as one; a declaration is kept once, and only of what none of them defines."""
+    lines = "\n".join(modules).splitlines()
+
+    def symbols(start: str) -> dict[str, str]:
+        found = [line for line in lines if line.startswith(start)]
+        return {line[line.index("@"):line.index("(", line.index("@"))]: line for line in found}
+    declared, defined = symbols("declare"), symbols("define")
     return "\n".join([*(line for line in lines if not line.startswith("declare")),
-                      *declared.values(), ""])
-
-
-def _symbol(line: str) -> str:
-    return line[line.index("@") + 1:line.index("(", line.index("@"))].strip('"')
+                      *(line for name, line in declared.items() if name not in defined), ""])

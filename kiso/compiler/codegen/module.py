@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kiso.compiler.codegen.convert import convert, reads
+from kiso.compiler.codegen.convert import convert
 from kiso.compiler.codegen.ir import Val, Writer
 from kiso.compiler.codegen.kernel import Loops
-from kiso.compiler.loops import Buffer, Contract, Kernel, Program
+from kiso.compiler.loops import Buffer, Contract, Kernel, Program, reads
 
 __all__ = ["Code", "Module", "caller", "generate"]
 
