@@ -53,7 +53,7 @@ def _arithmetic(whole: str, real: str = "", swap: bool = False) -> Callable[[Val
     def apply(self: Val, other: Any) -> Val:
         w = self.w
         if self.ty == "ptr":
-            return w.moved(self, w.value(other, "i64"))
+            return w.moved(self, w.value(other))
         b = w.value(other, self.ty)
         name = f"{real} {w.fast}" if self.real else whole
         return w.binary(name, b, self) if swap else w.binary(name, self, b)
@@ -125,7 +125,7 @@ class Writer:
         """An instruction without a result."""
         self.lines.append("  " + code)
 
-    def value(self, x: Any, ty: str) -> Val:
+    def value(self, x: Any, ty: str = "i64") -> Val:
         """A Val, or a Python number as a constant of this type."""
         return x if isinstance(x, Val) else Val(self, literal(x, ty), ty, 1, True)
 
@@ -180,7 +180,7 @@ class Writer:
 
     def run(self, name: str, *xs: Index) -> None:
         """Call a function that returns nothing; Python numbers are i64."""
-        self.line(self.called(name, "void", [self.value(x, "i64") for x in xs]))
+        self.line(self.called(name, "void", [self.value(x) for x in xs]))
 
     def called(self, name: str, returns: str, xs: Sequence[Val], how: str = "call") -> str:
         """The text of a call; intrinsics are declared."""
@@ -214,6 +214,10 @@ class Writer:
         mask = ", ".join(f"i32 {k}" for k in lanes)
         return self.put(f"shufflevector {a.type} {a.text}, {b.type} {b.text}, "
                         f"<{len(lanes)} x i32> <{mask}>", a.ty, len(lanes))
+
+    def lane(self, x: Val, i: int) -> Val:
+        """One element of a vector."""
+        return self.put(f"extractelement {x.type} {x.text}, i64 {i}", x.ty)
 
     def moved(self, pointer: Val, floats: Val) -> Val:
         """Pointer so many floats on, perhaps beyond the array."""
@@ -261,7 +265,7 @@ class Writer:
                 yield begin
                 return
             guard = False
-        first, end = self.value(begin, "i64"), self.value(end, "i64")
+        first, end = self.value(begin), self.value(end)
         top, done = self.name("loop"), self.name("done")
         before, carried = self.block, list(state)
         if guard:

@@ -95,6 +95,6 @@ def caller(name: str, function: str, slots: Sequence[int]) -> str:
     at these places of the table."""
     w = Writer()
     table, begin, end = Val(w, "%table", "ptr"), Val(w, "%begin", "i64"), Val(w, "%end", "i64")
-    pointers = [w.load(w.at(table, "ptr", w.value(slot, "i64")), "ptr") for slot in slots]
+    pointers = [w.load(w.at(table, "ptr", w.value(slot)), "ptr") for slot in slots]
     w.run(function, *pointers, begin, end)
     return w.function(f"void @{name}(ptr %table, i64 %begin, i64 %end) nounwind")

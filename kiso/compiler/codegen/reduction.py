@@ -91,7 +91,7 @@ class Reduction:
             state = list(sums)
             few = n <= 8 and self._count(self.axes) <= 16
             for i in range(n) if few else w.rounds(begin, end, state, guard=False):
-                with self.scalar.scope({axes[0]: w.value(i, "i64")}):
+                with self.scalar.scope({axes[0]: w.value(i)}):
                     state[:] = plus(state, self._loops(rest, zeros, step, zeros)) if alone else \
                         self._loops(rest, state, step, zeros)
             return state
@@ -100,7 +100,7 @@ class Reduction:
                 return terms(0, n, carried)
             state = list(carried)
             for t in w.rounds(0, -(-n // block), state):
-                end = w.intrinsic("smin", w.value(t * block + block, "i64"), w.value(n, "i64"))
+                end = w.intrinsic("smin", w.value(t * block + block), w.value(n))
                 state[:] = plus(state, terms(t * block, end, zeros))
             return state
 

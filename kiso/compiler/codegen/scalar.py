@@ -86,9 +86,9 @@ class Scalar:
         wrap = "nsw " if all(a.op == "axis" for a in sums) else ""
         total: Val | None = None
         for atom, c in zip(atoms, sums.values(), strict=True):
-            term = atom if c == 1 else self.w.binary(f"mul {wrap}", atom, self.w.value(c, "i64"))
+            term = atom if c == 1 else self.w.binary(f"mul {wrap}", atom, self.w.value(c))
             total = term if total is None else self.w.binary(f"add {wrap}", total, term)
-        last = self.w.value(constant, "i64")
+        last = self.w.value(constant)
         if total is None:
             return last
         return self.w.binary(f"add {wrap}", total, last) if constant else total
@@ -116,8 +116,7 @@ class Scalar:
             places = self.of(offset)
             x = Val(w, "poison", "i8" if n.dtype.kind == "b" else llvm_type(n.dtype), lane.width)
             for k in range(lane.width):
-                place = w.put(f"extractelement {places.type} {places.text}, i64 {k}", "i64")
-                one = self.read(n, place)
+                one = self.read(n, w.lane(places, k))
                 x = w.put(f"insertelement {x.type} {x.text}, {x.ty} {one.text}, i64 {k}",
                           x.ty, lane.width)
         return w.compare("ne", x, w.value(0, x.ty)) if n.dtype.kind == "b" else x

@@ -97,7 +97,7 @@ class Code(Writer):
 
     def equal(self, x: Index, n: int) -> Val:
         """x == n, a bool."""
-        return self.value(x, "i64").eq(n)
+        return self.value(x).eq(n)
 
     # Memory
 
@@ -131,10 +131,6 @@ class Code(Writer):
     def hidden(self, pointer: Val) -> Val:
         """The same pointer, of which the optimiser knows nothing."""
         return self.put(f'call ptr asm "", "=r,0"(ptr {pointer.text})', "ptr")
-
-    def lane(self, x: Val, i: int) -> Val:
-        """One float of a vector."""
-        return self.put(f"extractelement {x.type} {x.text}, i64 {i}", x.ty)
 
     def shifted(self, x: Val, first: int) -> Val:
         """The lanes of a vector from `first` on, then zeros."""
@@ -176,7 +172,7 @@ class Code(Writer):
                 yield stop - g.size, g.size, False, True
 
     def _clamp(self, x: Index, low: int, high: int) -> Val:
-        x = self.value(x, "i64")
+        x = self.value(x)
         above = self.select(x < low, low, x)
         return self.select(above < high, above, high)
 
