@@ -92,13 +92,17 @@ class Objects:
         self.from_cache = True
         self.compiled = 0  # characters of IR
 
+    def compile(self, text: str, passes: bool) -> bytes:
+        """Machine code that was not in the cache."""
+        self.from_cache = False
+        self.compiled += len(text)
+        return compile_object(text, self.target, passes)
+
     def load(self, name: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
         """Drivers and size of the source of this name."""
         def build() -> bytes:
-            self.from_cache = False
             source = write()
-            self.compiled += len(source.text)
-            image = compile_object(source.text, self.target, passes=False)
+            image = self.compile(source.text, passes=False)
             head = json.dumps([source.size, [astuple(d) for d in source.drivers]]).encode()
             return len(head).to_bytes(4, "little") + head + image
 
@@ -121,14 +125,8 @@ class Library:
         self.target = target
         self.parts = parts or Objects(target)
         self.main = text
+        code = fetch(_key(text, target), lambda: self.parts.compile(text, passes=True))
         self.from_cache = self.parts.from_cache
-
-        def build() -> bytes:
-            self.from_cache = False
-            self.parts.compiled += len(text)
-            return compile_object(text, target)
-
-        code = fetch(_key(text, target), build)
         with _lock:
             # JITLink lays code and its constants side by side. The older linker asks the system
             # for each of them; beside large libraries (PyTorch) they came to lie more than 2 GiB
