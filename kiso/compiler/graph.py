@@ -39,9 +39,9 @@ class Spec:
         return Spec(x.shape, x.dtype)
 
     def __str__(self) -> str:
-        kind = {"f": "f", "i": "i", "u": "u", "b": "bool"}[self.dtype.kind]
-        bits = "" if kind == "bool" else str(8 * self.dtype.itemsize)
-        return f"{kind}{bits}[{','.join(map(str, self.shape))}]"
+        kind = self.dtype.kind
+        name = "bool" if kind == "b" else f"{kind}{8 * self.dtype.itemsize}"
+        return f"{name}[{','.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,9 @@ there, or all of them would be in memory at the end; small updates come last, ma
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace as changed
+from dataclasses import replace
 
-from kiso.compiler.codegen.convert import reads
-from kiso.compiler.codegen.split import replace
-from kiso.compiler.loops import Buffer, Contract, Fn, Index, Kernel, Load, Program, find
+from kiso.compiler.loops import Buffer, Contract, Fn, Index, Kernel, Load, Program, find, reads
 
 __all__ = ["settle"]
 
@@ -103,5 +101,5 @@ def _renamed(kernel: Kernel | Contract, names: Mapping[Buffer, Buffer]) -> Kerne
     """The kernel with other buffers."""
     into = names.get(kernel.buffer, kernel.buffer)
     if isinstance(kernel, Contract):
-        return changed(kernel, buffer=into, inputs=tuple(names.get(b, b) for b in kernel.inputs))
-    return changed(kernel, buffer=into, expr=replace(kernel.expr, {}, {}, names))
+        return replace(kernel, buffer=into, inputs=tuple(names.get(b, b) for b in kernel.inputs))
+    return replace(kernel, buffer=into, expr=kernel.expr.replace({}, {}, names))

@@ -19,7 +19,7 @@ index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from kiso.ops.op import Op, Shape
 
 __all__ = ["COMPARE", "HEAVY", "Axis", "Buffer", "Call", "Const", "Contract", "Expr", "Fn", "Index",
            "Kernel", "Load", "Program", "Reduce", "binary", "bounded", "const", "find", "maximum",
-           "minimum", "reduce", "select", "subexpressions", "unary"]
+           "minimum", "reads", "select", "subexpressions", "unary"]
 
 UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "floor", "neg", "abs",
          "sign")
@@ -112,6 +112,25 @@ class Expr:
         """The same number in another type; float to integer drops the fraction."""
         kind = np.dtype(dtype)
         return self if kind == self.dtype else Call("cast", kind, self)
+
+    def replace(self, known: dict[Expr, Expr], index: Mapping[Axis, Expr],
+                names: Mapping[Buffer, Buffer] | None = None) -> Expr:
+        """The expression with other parts (`known` grows), other index values, other buffers."""
+        if self in known:
+            return known[self]
+        parts = [x.replace(known, index, names) for x in self.parts]
+        made = self
+        if isinstance(self, Index):
+            made = index.get(self.axis, self)
+        elif isinstance(self, Load):
+            made = Load((names or {}).get(self.buffer, self.buffer), parts)
+        elif isinstance(self, Call):
+            made = binary(self.name, *parts) if len(parts) == 2 else \
+                Call(self.name, self.dtype, *parts)
+        elif isinstance(self, Reduce):
+            made = Reduce(self.kind, self.axes, parts[0])
+        known[self] = made
+        return made
 
 
 class Const(Expr):
@@ -231,12 +250,6 @@ def _alike(name: str, a: Any, b: Any) -> tuple[Expr, Expr]:
     return a, b
 
 
-def reduce(kind: str, extents: Sequence[int], body: Callable[..., Expr]) -> Expr:
-    """kind over new axes of these extents: reduce("sum", (3, 3), lambda i, j: ...)."""
-    axes = [Axis(n) for n in extents]
-    return Reduce(kind, axes, body(*map(Index, axes)))
-
-
 def subexpressions(*roots: Expr) -> list[Expr]:
     """The roots and all inside of them, each once (expressions share parts)."""
     found: dict[Expr, None] = {}
@@ -339,6 +352,13 @@ class Contract:
     def buffers(self) -> tuple[Buffer, ...]:
         """What the kernel writes."""
         return (self.buffer,)
+
+
+def reads(kernel: Kernel | Contract) -> list[Buffer]:
+    """Buffers that a kernel may read."""
+    if isinstance(kernel, Contract):
+        return list(dict.fromkeys(kernel.inputs))
+    return list(dict.fromkeys(e.buffer for e in find(Load, *(e for _, e in kernel.results))))
 
 
 class Program:

@@ -18,9 +18,8 @@ from collections import defaultdict
 from collections.abc import Container
 from math import prod
 
-from kiso.compiler.codegen.convert import convert, reads
+from kiso.compiler.codegen.convert import convert
 from kiso.compiler.codegen.kernel import form
-from kiso.compiler.codegen.split import replace
 from kiso.compiler.loops import (
     Axis,
     Buffer,
@@ -34,6 +33,7 @@ from kiso.compiler.loops import (
     Reduce,
     const,
     find,
+    reads,
 )
 
 __all__ = ["fuse"]
@@ -109,8 +109,8 @@ def _joined(host: Kernel, kernel: Kernel, vector_bytes: int) -> Kernel | None:
     index: dict[Axis, Expr] = {a: const(0) for a in kernel.axes}
     index |= {a: Index(b) for a, b in zip(mine, theirs, strict=True)}
     mapped: dict[Expr, Expr] = {}
-    results = [(Load(element.buffer, [replace(i, mapped, index) for i in element.indices]),
-                replace(e, mapped, index)) for element, e in kernel.results]
+    results = [(Load(element.buffer, [i.replace(mapped, index) for i in element.indices]),
+                e.replace(mapped, index)) for element, e in kernel.results]
     written = {element.buffer: element for element, _ in (*host.results, *results)}
     for load in find(Load, *(e for _, e in (*host.results, *results))):
         element = written.get(load.buffer)
@@ -118,7 +118,7 @@ def _joined(host: Kernel, kernel: Kernel, vector_bytes: int) -> Kernel | None:
             return None
     known: dict[Expr, Expr] = {load: given[load.buffer] for load in find(
         Load, *(e for _, e in results)) if load.buffer in given}
-    more = ((element, replace(e, known, {})) for element, e in results)
+    more = ((element, e.replace(known, {})) for element, e in results)
     both = Kernel(host.buffer, host.axes, host.expr, host.name, (*host.more, *more))
     forms = {form(convert(k), vector_bytes) for k in (host, kernel, both) if _reductions(k)}
     return both if len(forms) <= 1 else None

@@ -19,9 +19,8 @@ from typing import Any
 
 from kiso import nn, ops, optim
 from kiso.compiler import Graph, Node, optimise
-from kiso.compiler.codegen.convert import reads
 from kiso.compiler.contract.steps import Step
-from kiso.compiler.loops import Contract, Kernel
+from kiso.compiler.loops import Contract, Kernel, reads
 from kiso.nn.summary import multiply_adds
 from kiso.report.clock import measure, pinned
 from kiso.report.origin import Origin, TracedStep, traced_step

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import astuple
-from functools import cache
 from typing import Any
 
 import llvmlite.binding
@@ -33,15 +32,11 @@ PASSES = {"loop_vectorization": True, "slp_vectorization": True, "loop_interleav
           "loop_unrolling": False}
 MACHINE: dict[str, Any] = {"opt": 3, "reloc": "pic", "codemodel": "default"}
 
-
-@cache
-def _start() -> None:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
 
 
 def _machine(target: Target) -> Any:
-    _start()
     kind = llvm.Target.from_triple(target.triple)
     return kind.create_target_machine(cpu=target.cpu, features=target.features, **MACHINE)
 
@@ -97,13 +92,17 @@ class Objects:
         self.from_cache = True
         self.compiled = 0  # characters of IR
 
+    def compile(self, text: str, passes: bool) -> bytes:
+        """Machine code that was not in the cache."""
+        self.from_cache = False
+        self.compiled += len(text)
+        return compile_object(text, self.target, passes)
+
     def load(self, name: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
         """Drivers and size of the source of this name."""
         def build() -> bytes:
-            self.from_cache = False
             source = write()
-            self.compiled += len(source.text)
-            image = compile_object(source.text, self.target, passes=False)
+            image = self.compile(source.text, passes=False)
             head = json.dumps([source.size, [astuple(d) for d in source.drivers]]).encode()
             return len(head).to_bytes(4, "little") + head + image
 
@@ -119,8 +118,6 @@ class Objects:
 class Library:
     """Loaded machine code; it stays in memory as long as this object lives."""
 
-    _numbers = 0
-
     def __init__(self, text: str, target: Target, names: list[str], parts: Objects | None = None):
         if not target.native:
             raise ConfigError(f"code for {target.name} does not run here; unset KISO_TARGET to "
@@ -128,27 +125,20 @@ class Library:
         self.target = target
         self.parts = parts or Objects(target)
         self.main = text
+        code = fetch(_key(text, target), lambda: self.parts.compile(text, passes=True))
         self.from_cache = self.parts.from_cache
-
-        def build() -> bytes:
-            self.from_cache = False
-            self.parts.compiled += len(text)
-            return compile_object(text, target)
-
-        code = fetch(_key(text, target), build)
         with _lock:
             # JITLink lays code and its constants side by side. The older linker asks the system
             # for each of them; beside large libraries (PyTorch) they came to lie more than 2 GiB
             # apart, and the process was aborted.
             self._jit = llvm.create_lljit_compiler(_machine(target), use_jit_link=True,
                                                    suppress_errors=True)
-            Library._numbers += 1
             library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
             for image in self.parts.images:
                 library.add_object_img(image)
             for name in names:
                 library.export_symbol(name)
-            self._tracker = library.link(self._jit, f"kiso{Library._numbers}")
+            self._tracker = library.link(self._jit, "kiso")
         self.address: dict[str, int] = {name: self._tracker[name] for name in names}
 
     def assembly(self) -> str:
@@ -163,20 +153,12 @@ class Library:
 
 
 def merged(*modules: str) -> str:
-    """Several modules as one: headers of their own left out, every declaration kept once, and only
-    of what none of them defines."""
-    lines = [line for line in "\n".join(modules).splitlines()
-             if not line.startswith(("source_filename", "target ", "; ModuleID"))]
-    declared: dict[str, str] = {}
-    for line in lines:
-        if line.startswith("declare"):
-            declared.setdefault(_symbol(line), line)
-    for line in lines:
-        if line.startswith("define"):
-            declared.pop(_symbol(line), None)
+    """Several modules as one; a declaration is kept once, and only of what none of them defines."""
+    lines = "\n".join(modules).splitlines()
+
+    def symbols(start: str) -> dict[str, str]:
+        found = [line for line in lines if line.startswith(start)]
+        return {line[line.index("@"):line.index("(", line.index("@"))]: line for line in found}
+    declared, defined = symbols("declare"), symbols("define")
     return "\n".join([*(line for line in lines if not line.startswith("declare")),
-                      *declared.values(), ""])
-
-
-def _symbol(line: str) -> str:
-    return line[line.index("@") + 1:line.index("(", line.index("@"))].strip('"')
+                      *(line for name, line in declared.items() if name not in defined), ""])

@@ -9,8 +9,7 @@ from collections.abc import Container, Sequence
 
 import numpy as np
 
-from kiso.compiler.codegen.convert import reads
-from kiso.compiler.loops import Buffer, Program
+from kiso.compiler.loops import Buffer, Program, reads
 from kiso.ops.op import Array
 
 __all__ = ["ALIGNMENT", "aligned", "arrange", "tidy"]

@@ -28,35 +28,31 @@ class Target:
     native: bool = True  # code for it runs here
 
 
-# Kinds of x86, the best first: generic name, bytes of a vector, registers, features needed.
-X86 = {"avx512": ("x86-64-v4", 64, 32, {"avx512f", "avx512vl", "avx512dq", "avx512bw"}),
-       "avx2": ("x86-64-v3", 32, 16, {"avx2", "fma"}),
-       "sse2": ("x86-64", 16, 16, set[str]())}
+# Kinds of processors, the best of x86 first: generic name, what code for it is told, bytes of a
+# vector, registers, features that it must have.
+KINDS = {"avx512": ("x86-64-v4", "-prefer-256-bit", 64, 32,
+                    {"avx512f", "avx512vl", "avx512dq", "avx512bw"}),
+         "avx2": ("x86-64-v3", "-prefer-256-bit", 32, 16, {"avx2", "fma"}),
+         "sse2": ("x86-64", "-prefer-256-bit", 16, 16, set[str]()),
+         "neon": ("generic", "+neon", 16, 32, set[str]())}
 
 
 def target() -> Target:
     """The target of this process now."""
     name, triple = config.target(), llvm.get_process_triple()
-    arm = triple.startswith(("aarch64", "arm64"))
-    if name == "neon" or (arm and name == "host"):
-        if name == "host":
-            return Target("neon", triple, llvm.get_host_cpu_name(),
-                          llvm.get_host_cpu_features().flatten(), 16, 32)
-        return Target("neon", triple if arm else "aarch64-unknown-linux-gnu", "generic", "+neon",
-                      16, 32, arm)
-    if arm:
-        raise ConfigError(f"KISO_TARGET is {name!r}, but this is an ARM processor; expected neon.")
     features = llvm.get_host_cpu_features()
-    has = {feature for feature, there in features.items() if there}
-    runs = [kind for kind, (*_, needs) in X86.items() if needs <= has]
-    if name == "host":
-        _, width, registers, _ = X86[runs[0]]
-        return Target(runs[0], triple, llvm.get_host_cpu_name(),
-                      features.flatten() + ",-prefer-256-bit", width, registers)
-    if name not in runs:
+    arm = triple.startswith(("aarch64", "arm64"))
+    runs = [kind for kind, (*_, needs) in KINDS.items()
+            if (kind == "neon") == arm and all(features.get(feature) for feature in needs)]
+    kind = runs[0] if name == "host" else name
+    if kind not in (*runs, "neon"):
         raise ConfigError(f"KISO_TARGET is {name!r}, but this processor has {runs[0]} only.")
-    cpu, width, registers, _ = X86[name]
-    return Target(name, triple, cpu, "-prefer-256-bit", width, registers)
+    cpu, told, width, registers, _ = KINDS[kind]
+    if name == "host":
+        cpu, told = llvm.get_host_cpu_name(), f"{features.flatten()},{told}"
+    elif kind not in runs:
+        triple = "aarch64-unknown-linux-gnu"
+    return Target(kind, triple, cpu, told, width, registers, kind in runs)
 
 
 # Bits of the processor's mode that make subnormal numbers zero, as results and as operands.

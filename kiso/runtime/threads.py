@@ -38,6 +38,8 @@ JOB_WORDS = 8  # a function and its arguments, see work.py
 SPINS, YIELDS = 2000, 1500
 NAP = 2e-5  # seconds; while threads wake up
 
+UNPACK = "\n".join(f"  {word.split()[1]} = extractvalue %Job %j, {k}"
+                   for k, word in enumerate(PARAMETERS.split(", "), 1))
 TEXT = f"""
 %Job = type {{ ptr, ptr, ptr, ptr, ptr, i64, i64, i64 }}
 declare i32 @{YIELD}()
@@ -48,13 +50,7 @@ define internal void @perform(ptr %board, i64 %number) nounwind {{
   %job = getelementptr %Job, ptr %jobs, i64 %number
   %j = load %Job, ptr %job
   %f = extractvalue %Job %j, 0
-  %table = extractvalue %Job %j, 1
-  %moves = extractvalue %Job %j, 2
-  %stop = extractvalue %Job %j, 3
-  %sync = extractvalue %Job %j, 4
-  %count = extractvalue %Job %j, 5
-  %thread = extractvalue %Job %j, 6
-  %threads = extractvalue %Job %j, 7
+{UNPACK}
   call void %f({PARAMETERS})
   ret void
 }}

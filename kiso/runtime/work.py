@@ -27,9 +27,8 @@ from dataclasses import dataclass
 from math import prod
 
 from kiso.compiler.codegen import Code
-from kiso.compiler.codegen.convert import reads
 from kiso.compiler.contract.steps import Step
-from kiso.compiler.loops import HEAVY, Buffer, Contract, Kernel, Reduce, subexpressions
+from kiso.compiler.loops import HEAVY, Buffer, Contract, Kernel, Reduce, reads, subexpressions
 
 __all__ = ["LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YIELD", "Slot", "schedule", "work_text"]
 

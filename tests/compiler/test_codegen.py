@@ -25,10 +25,10 @@ from kiso.compiler.loops import (
     const,
     maximum,
     minimum,
-    reduce,
     select,
 )
 from kiso.compiler.lower import RULES
+from kiso.compiler.lower.rules import over
 from kiso.compiler.plan import Plan, plan
 from kiso.errors import GraphError
 from kiso.ops import REGISTRY
@@ -214,7 +214,7 @@ def test_padding_and_windows_by_select() -> None:
     y = program.buffer((13,), "float32")
     program.kernels.append(Kernel(y, (axis,), select(inside, near, const(0, "float32"))))
     z = program.buffer((), "float32")
-    program.kernels.append(Kernel(z, (), reduce("max", (13,), lambda k: Load(y, (k,)))))
+    program.kernels.append(Kernel(z, (), over("max", (13,), lambda k: Load(y, (k,)))))
     a = normal(9)
     found, largest = Executable(Plan(program, (x,), {}, (y, z)))(a)
     np.testing.assert_array_equal(found, np.pad(a, 2))

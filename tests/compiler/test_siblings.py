@@ -11,8 +11,7 @@ from kiso import ops
 from kiso.cli.listing import program_text
 from kiso.compiler import optimise, trace
 from kiso.compiler.codegen import split_reductions
-from kiso.compiler.codegen.convert import reads
-from kiso.compiler.loops import Kernel, Program
+from kiso.compiler.loops import Kernel, Program, reads
 from kiso.compiler.lower import RULES
 from kiso.compiler.plan import Plan, plan
 from kiso.compiler.siblings import fuse

@@ -82,7 +82,7 @@ def test_values_that_are_alive_do_not_share_memory() -> None:
             continue
         reach = range(place[mine], place[mine] + prod(mine.shape) * 4)
         assert reach.stop <= length and reach.start % ALIGNMENT == 0
-        from kiso.compiler.codegen.convert import reads
+        from kiso.compiler.loops import reads
         last = max((k for k in range(i, len(kernels)) if mine in reads(kernels[k])), default=i)
         for k in range(i + 1, last + 1):
             other = kernels[k].buffer

@@ -11,9 +11,8 @@ from benchmarks.nets import NETS, samples
 from kiso import nn, ops, optim
 from kiso.autograd import value_and_grad
 from kiso.compiler import trace
-from kiso.compiler.codegen.convert import reads
 from kiso.compiler.inplace import settle
-from kiso.compiler.loops import Program
+from kiso.compiler.loops import Program, reads
 from kiso.compiler.passes import optimise
 from kiso.compiler.plan import Plan, plan
 from kiso.runtime.memory import ALIGNMENT, arrange, size

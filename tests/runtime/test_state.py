@@ -11,9 +11,8 @@ import pytest
 
 from kiso import ops
 from kiso.compiler import trace
-from kiso.compiler.codegen.convert import reads
 from kiso.compiler.inplace import settle
-from kiso.compiler.loops import Program
+from kiso.compiler.loops import Program, reads
 from kiso.compiler.plan import plan
 from kiso.runtime import Executable, compile_graph
 from kiso.runtime.work import schedule

@@ -12,20 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 from kiso.compiler.codegen.dag import I64, Dag, Node, reachable, terms, value
-from kiso.compiler.loops import (
-    Axis,
-    Buffer,
-    Const,
-    Contract,
-    Expr,
-    Index,
-    Kernel,
-    Load,
-    Reduce,
-    subexpressions,
-)
+from kiso.compiler.loops import Axis, Buffer, Const, Expr, Index, Kernel, Load, Reduce
 
-__all__ = ["Nest", "convert", "reads"]
+__all__ = ["Nest", "convert"]
 
 Splits = dict[str, tuple[int, ...]]  # name of an axis: steps of its parts but the last (1)
 
@@ -163,10 +152,3 @@ def _merge(nest: Nest) -> None:
                 nest.extent[inner], nest.extent[axis] = n * nest.extent[axis], 1
             else:
                 inner = axis
-
-
-def reads(kernel: Kernel | Contract) -> list[Buffer]:
-    """Buffers that a kernel may read."""
-    found = kernel.inputs if isinstance(kernel, Contract) else (
-        e.buffer for e in subexpressions(*(e for _, e in kernel.results)) if isinstance(e, Load))
-    return list(dict.fromkeys(found))

@@ -5,8 +5,7 @@
 
 An *atom* is an int64 node that is not a sum: an axis, a loaded row number, a quotient. In linear
 form `i * 32 + j - i * 32` is `j`, the address of an element is one sum with constant strides, and
-its bounds are known. Bounds decide comparisons (a padding test that is always true), clamps and
-quotients at compile time.
+its bounds are known. Bounds decide clamps and quotients at compile time.
 """
 
 from __future__ import annotations
@@ -16,12 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from kiso.compiler.loops import COMPARE
-
 __all__ = ["I64", "Dag", "Node", "coefficient", "reachable", "terms", "value"]
 
 I64 = np.dtype(np.int64)
-BOOL = np.dtype(bool)
 FAR = 1 << 62
 
 
@@ -77,21 +73,9 @@ class Dag:
         return self.linear(sums, constant + times * extra)
 
     def operation(self, name: str, dtype: np.dtype[Any], args: Sequence[Node]) -> Node:
-        """name(args), simplified where linear forms, bounds or known conditions allow."""
-        if name == "select":
-            known = _truth(args[0])
-            if known is not None or args[1] is args[2]:
-                return args[2] if known is False else args[1]
-        elif name == "neg" and dtype == I64:
-            return self.add(self.number(0), args[0], -1)
-        elif len(args) == 2 and args[0].dtype == I64:
-            return self._compare(name, *args) if name in COMPARE else self.binary(name, *args)
-        elif name in ("and", "or") and dtype == BOOL:
-            for x, other in (args, args[::-1]):
-                known = _truth(x)
-                if known is not None:
-                    return other if known == (name == "and") else x
-        return self.node(name, dtype, args)
+        """name(args), simplified where linear forms and bounds allow."""
+        binary = len(args) == 2 and dtype == I64
+        return self.binary(name, *args) if binary else self.node(name, dtype, args)
 
     def binary(self, name: str, a: Node, b: Node) -> Node:
         """An int64 operation."""
@@ -119,17 +103,6 @@ class Dag:
             return whole if name == "div" else rest
         rest = self.node(name, I64, (rest, self.number(c)))
         return rest if name == "mod" else self.add(whole, rest)
-
-    def _compare(self, name: str, a: Node, b: Node) -> Node:
-        """An int64 comparison; decided here if the bounds allow."""
-        low, high = self.add(a, b, -1).bounds
-        known = {"lt": (high < 0, low >= 0), "le": (high <= 0, low > 0),
-                 "gt": (low > 0, high <= 0), "ge": (low >= 0, high < 0),
-                 "eq": (low == high == 0, low > 0 or high < 0),
-                 "ne": (low > 0 or high < 0, low == high == 0)}[name]
-        if any(known):
-            return self.node("const", BOOL, (), (known[0],))
-        return self.node(name, BOOL, (a, b))
 
 
 def terms(a: Node) -> tuple[dict[Node, int], int]:
@@ -162,11 +135,6 @@ def reachable(roots: Iterable[Node]) -> list[Node]:
             seen.add(n)
             stack += n.args
     return sorted(seen, key=lambda n: n.serial)
-
-
-def _truth(c: Node) -> bool | None:
-    """The value of a condition that is known."""
-    return bool(c.extra[0]) if c.op == "const" else None
 
 
 def _bounds(n: Node) -> tuple[int, int]:

@@ -11,20 +11,17 @@ text needs no other package; `runtime` hands it to LLVM.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from kiso.errors import GraphError
 
-__all__ = ["INTEGER", "Index", "Val", "Writer", "llvm_type"]
+__all__ = ["BITS", "FAST", "Index", "Val", "Writer", "llvm_type"]
 
-INTEGER = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
-_SHORT = {"float": "f32", "double": "f64"}
-FAST = "contract nsz "
+BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64, "ptr": 64}
+FAST = "contract nsz"
 
 
 def llvm_type(dtype: np.dtype[Any]) -> str:
@@ -40,24 +37,25 @@ def llvm_type(dtype: np.dtype[Any]) -> str:
 
 def literal(value: Any, ty: str) -> str:
     """A number as IR text; floats as the hexadecimal bits of a double, exact."""
-    if ty in INTEGER:
-        bits = INTEGER[ty]
-        if ty == "i1":
-            return "true" if value else "false"
-        number = int(value) & ((1 << bits) - 1)
-        return str(number - (1 << bits) if number >> (bits - 1) else number)
+    if ty[0] == "i":
+        return str(bool(value)).lower() if ty == "i1" else str(int(value))
     with np.errstate(all="ignore"):
-        exact = float(np.float32(value)) if ty == "float" else float(value)
-    return f"0x{struct.unpack('<Q', struct.pack('<d', exact))[0]:016X}"
+        exact = np.float64(np.float32(value) if ty == "float" else value)
+    return f"0x{exact.view(np.uint64):016X}"
+
+
+def typed(ty: str, width: int) -> str:
+    """Full type of a value: `float` or `<16 x float>`."""
+    return ty if width == 1 else f"<{width} x {ty}>"
 
 
 def _arithmetic(whole: str, real: str = "", swap: bool = False) -> Callable[[Val, Any], Val]:
     def apply(self: Val, other: Any) -> Val:
         w = self.w
         if self.ty == "ptr":
-            return w.moved(self, w.value(other, "i64"))
+            return w.moved(self, w.value(other))
         b = w.value(other, self.ty)
-        name = whole if self.ty in INTEGER else real + " " + w.fast.rstrip()
+        name = f"{real} {w.fast}" if self.real else whole
         return w.binary(name, b, self) if swap else w.binary(name, self, b)
     return apply
 
@@ -77,7 +75,12 @@ class Val:
     @property
     def type(self) -> str:
         """Full type: `float` or `<16 x float>`."""
-        return self.ty if self.width == 1 else f"<{self.width} x {self.ty}>"
+        return typed(self.ty, self.width)
+
+    @property
+    def real(self) -> bool:
+        """Whether it is a floating-point number."""
+        return self.ty in ("float", "double")
 
     __add__ = _arithmetic("add", "fadd")
     __radd__ = _arithmetic("add", "fadd", True)
@@ -122,7 +125,7 @@ class Writer:
         """An instruction without a result."""
         self.lines.append("  " + code)
 
-    def value(self, x: Any, ty: str) -> Val:
+    def value(self, x: Any, ty: str = "i64") -> Val:
         """A Val, or a Python number as a constant of this type."""
         return x if isinstance(x, Val) else Val(self, literal(x, ty), ty, 1, True)
 
@@ -132,7 +135,7 @@ class Writer:
             return x
         if x.constant:
             return Val(self, f"splat ({x.ty} {x.text})", x.ty, width, True)
-        kind = f"<{width} x {x.ty}>"
+        kind = typed(x.ty, width)
         one = self.put(f"insertelement {kind} poison, {x.ty} {x.text}, i64 0", x.ty, width)
         return self.put(f"shufflevector {kind} {one.text}, {kind} poison, "
                         f"<{width} x i32> zeroinitializer", x.ty, width)
@@ -150,11 +153,10 @@ class Writer:
     def compare(self, how: str, a: Val, b: Val, unsigned: bool = False) -> Val:
         """eq ne lt le gt ge; floats are ordered (false for NaN), but ne is true for NaN."""
         a, b = self.alike(a, b)
-        if a.ty in INTEGER:
-            sign = "" if how in ("eq", "ne") else "u" if unsigned else "s"
-            code = f"icmp {sign}{how}"
-        else:
+        if a.real:
             code = f"fcmp {'u' if how == 'ne' else 'o'}{how}"
+        else:
+            code = f"icmp {'' if how in ('eq', 'ne') else 'u' if unsigned else 's'}{how}"
         return self.put(f"{code} {a.type} {a.text}, {b.text}", "i1", a.width)
 
     def select(self, c: Val, a: Any, b: Any) -> Val:
@@ -166,35 +168,27 @@ class Writer:
 
     def convert(self, code: str, x: Val, ty: str) -> Val:
         """trunc, zext, sext, fptosi, sitofp, fpext, bitcast ... to another element type."""
-        to = ty if x.width == 1 else f"<{x.width} x {ty}>"
-        return self.put(f"{code} {x.type} {x.text} to {to}", ty, x.width)
+        return self.put(f"{code} {x.type} {x.text} to {typed(ty, x.width)}", ty, x.width)
 
-    def intrinsic(self, stem: str, *xs: Val, tail: str = "", fast: str | None = None) -> Val:
+    def intrinsic(self, stem: str, *xs: Val) -> Val:
         """llvm.stem overloaded on the type of the first operand."""
-        xs = tuple(self.alike(*xs))
-        x = xs[0]
-        short = _SHORT.get(x.ty, x.ty)
+        x, *_ = xs = tuple(self.alike(*xs))
+        short = f"f{BITS[x.ty]}" if x.real else x.ty
         name = f"llvm.{stem}." + (short if x.width == 1 else f"v{x.width}{short}")
-        flags = "" if x.ty in INTEGER else self.fast if fast is None else fast
-        return self.call(name, x.type, x.ty, x.width, *xs, tail=tail, flags=flags)
-
-    def call(self, name: str, returns: str, ty: str, width: int, *xs: Val, tail: str = "",
-             flags: str = "") -> Val:
-        """Call a function by its name; `tail` holds constant arguments such as `, i1 false`."""
-        return self.put(self._call(name, returns, xs, tail, flags), ty, width)
+        how = f"call {self.fast}".rstrip() if x.real else "call"
+        return self.put(self.called(name, x.type, xs, how), x.ty, x.width)
 
     def run(self, name: str, *xs: Index) -> None:
         """Call a function that returns nothing; Python numbers are i64."""
-        self.line(self._call(name, "void", [self.value(x, "i64") for x in xs]))
+        self.line(self.called(name, "void", [self.value(x) for x in xs]))
 
-    def _call(self, name: str, returns: str, xs: Sequence[Val], tail: str = "",
-              flags: str = "") -> str:
-        types = ", ".join(x.type for x in xs)
-        rest = "".join(", " + t.split()[0] for t in tail.split(", ") if t)
+    def called(self, name: str, returns: str, xs: Sequence[Val], how: str = "call") -> str:
+        """The text of a call; intrinsics are declared."""
         if name.startswith("llvm."):
-            self.declared[name] = f"declare {returns} @{name}({types}{rest})"
+            types = ", ".join(x.type for x in xs)
+            self.declared[name] = f"declare {returns} @{name}({types})"
         given = ", ".join(f"{x.type} {x.text}" for x in xs)
-        return f"call {flags}{returns} @{name}({given}{tail})"
+        return f"{how} {returns} @{name}({given})"
 
     def fma(self, a: Val, b: Any, c: Any) -> Val:
         """a * b + c, fused where the processor can."""
@@ -202,8 +196,8 @@ class Writer:
 
     def load(self, pointer: Val, ty: str, width: int = 1) -> Val:
         """Read from memory, element-aligned."""
-        kind = ty if width == 1 else f"<{width} x {ty}>"
-        return self.put(f"load {kind}, ptr {pointer.text}, align {_bytes(ty)}", ty, width)
+        kind, align = typed(ty, width), _bytes(ty)
+        return self.put(f"load {kind}, ptr {pointer.text}, align {align}", ty, width)
 
     def store(self, x: Val, pointer: Val) -> None:
         """Write to memory, element-aligned."""
@@ -220,6 +214,10 @@ class Writer:
         mask = ", ".join(f"i32 {k}" for k in lanes)
         return self.put(f"shufflevector {a.type} {a.text}, {b.type} {b.text}, "
                         f"<{len(lanes)} x i32> <{mask}>", a.ty, len(lanes))
+
+    def lane(self, x: Val, i: int) -> Val:
+        """One element of a vector."""
+        return self.put(f"extractelement {x.type} {x.text}, i64 {i}", x.ty)
 
     def moved(self, pointer: Val, floats: Val) -> Val:
         """Pointer so many floats on, perhaps beyond the array."""
@@ -242,6 +240,10 @@ class Writer:
             d //= 2
         return rows
 
+    def function(self, head: str) -> str:
+        """All lines as a function `define head` that returns nothing."""
+        return "\n".join([f"define {head} {{", "entry:", *self.lines, "  ret void", "}", ""])
+
     def label(self, name: str) -> None:
         """Begin a block."""
         self.lines.append(f"{name}:")
@@ -263,7 +265,7 @@ class Writer:
                 yield begin
                 return
             guard = False
-        first, end = self.value(begin, "i64"), self.value(end, "i64")
+        first, end = self.value(begin), self.value(end)
         top, done = self.name("loop"), self.name("done")
         before, carried = self.block, list(state)
         if guard:
@@ -290,15 +292,6 @@ class Writer:
             state[:] = [self.put(f"phi {a.type} [ {a.text}, %{before} ], [ {b.text}, %{latch} ]",
                                  a.ty, a.width) for a, b in zip(carried, state, strict=True)]
 
-    @contextmanager
-    def flags(self, fast: str) -> Any:
-        """Other fast-math flags for a while."""
-        old, self.fast = self.fast, fast
-        try:
-            yield
-        finally:
-            self.fast = old
-
 
 def _bytes(ty: str) -> int:
-    return {"i1": 1, "i8": 1, "i16": 2, "i32": 4, "float": 4}.get(ty, 8)
+    return max(BITS[ty] // 8, 1)

@@ -104,24 +104,21 @@ class Loops:
     def write(self, w: Writer, pointers: dict[Buffer, Val], begin: Val, end: Val) -> None:
         """All loops, for the items begin .. end - 1."""
         self.w, self.scalar = w, Scalar(w, pointers)
-        self.corner = self._number(0)  # where a block begins along `across`
-        with self.scalar.scope({a: self._number(0) for a, n in self.nest.extent.items() if n == 1}):
+        self.corner = w.value(0)  # where a block begins along `across`
+        with self.scalar.scope({a: w.value(0) for a, n in self.nest.extent.items() if n == 1}):
             if self.flat:
                 for item in w.rounds(begin, end):
-                    self._item(w.value(item, "i64"))
+                    self._item(w.value(item))
                 return
             if self.live:
                 self._reduces()
             self._inner(begin, end)
 
-    def _number(self, value: int) -> Val:
-        return self.w.value(value, "i64")
-
     def _begin(self, axis: Node, turn: Val) -> Val:
         """Where a block of an axis begins; the last one overlaps its neighbour."""
         step, n = self._step(axis), self.nest.extent[axis]
         base = turn * step
-        return self.w.intrinsic("smin", base, self._number(n - step)) if n % step else base
+        return self.w.intrinsic("smin", base, self.w.value(n - step)) if n % step else base
 
     def _nested(self, turns: dict[Node, Val], axes: list[Node]) -> None:
         """The loops over these axes and the inner one, where loops around are at these turns."""
@@ -131,20 +128,20 @@ class Loops:
             self._reduces()
             if axes:
                 for i in self.w.rounds(0, self._turns(axes[0])):
-                    self._nested({axes[0]: self.w.value(i, "i64")}, axes[1:])
+                    self._nested({axes[0]: self.w.value(i)}, axes[1:])
                 return
             inner, n = self.inner, self.nest.extent[self.inner]
             if self.tile or n > SHORT:
-                self._inner(self._number(0), self._number(self._turns(inner)))
+                self._inner(self.w.value(0), self.w.value(self._turns(inner)))
                 return
             for k in range(n):  # the loop around becomes the vectors' loop
-                self._element({inner: self._number(k)})
+                self._element({inner: self.w.value(k)})
 
     def _item(self, item: Val) -> None:
         """One combination of the flattened axes."""
         turns: dict[Node, Val] = {}
         for axis in reversed(self.flat[1:]):
-            n = self._number(self._turns(axis))
+            n = self.w.value(self._turns(axis))
             turns[axis] = self.w.binary("urem", item, n)
             item = self.w.binary("udiv", item, n)
         self._nested({**turns, self.flat[0]: item}, self.middle)
@@ -152,7 +149,7 @@ class Loops:
     def _inner(self, begin: Val, end: Val) -> None:
         """The innermost loop over elements or tiles."""
         for i in self.w.rounds(begin, end):
-            turn = self.w.value(i, "i64")
+            turn = self.w.value(i)
             if not self.tile:
                 self._element({self.inner: turn})
                 continue

@@ -7,15 +7,15 @@ that takes its pointers from the table and calls a body, which kernels that are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kiso.compiler.codegen.convert import convert, reads
+from kiso.compiler.codegen.convert import convert
 from kiso.compiler.codegen.ir import Val, Writer
 from kiso.compiler.codegen.kernel import Loops
-from kiso.compiler.loops import Buffer, Contract, Kernel, Program
+from kiso.compiler.loops import Buffer, Contract, Kernel, Program, reads
 
-__all__ = ["Code", "Module", "generate"]
+__all__ = ["Code", "Module", "caller", "generate"]
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,13 @@ def generate(program: Program, vector_bytes: int, contract: Contracts | None = N
     functions = [c.text.replace("@BODY", "@" + bodies.setdefault(c.body, f"body{len(bodies)}"))
                  for c in codes]
     written = [body.replace("@BODY", "@" + name) for body, name in bodies.items()]
-    text = "\n".join([*written, *functions, *declared.values(),
-                      "attributes #0 = { noinline nounwind }", ""])
-    return Module(text, tuple(codes), slots)
+    return Module("\n".join([*written, *functions, *declared.values(), ""]), tuple(codes), slots)
 
 
 def _code(name: str, kernel: Kernel, slots: dict[Buffer, int], vector_bytes: int) -> Code:
     """The function of a kernel and its body."""
     if 0 in kernel.buffer.shape:
-        text = f"define void @{name}(ptr %table, i64 %begin, i64 %end) {{\n  ret void\n}}\n"
-        return Code(name, text, "", {}, 0, "empty")
+        return Code(name, Writer().function(f"void @{name}(ptr, i64, i64)"), "", {}, 0, "empty")
     loops = Loops(convert(kernel), vector_bytes)
     w = Writer()
     buffers = list(dict.fromkeys([*kernel.buffers, *loops.nest.buffers]))
@@ -87,13 +84,17 @@ def _code(name: str, kernel: Kernel, slots: dict[Buffer, int], vector_bytes: int
     loops.write(w, pointers, Val(w, "%begin", "i64"), Val(w, "%end", "i64"))
     access = ["" if b in kernel.buffers else "readonly " for b in buffers]
     types = ", ".join(f"ptr noalias nocapture {how}%p{k}" for k, how in enumerate(access))
-    body = "\n".join([f"define internal void @BODY({types}, i64 %begin, i64 %end) #0 {{",
-                      "entry:", *w.lines, "  ret void", "}", ""])
-    lines = [f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
-    for k, b in enumerate(buffers):
-        lines += [f"  %a{k} = getelementptr ptr, ptr %table, i64 {slots[b]}",
-                  f"  %p{k} = load ptr, ptr %a{k}"]
-    given = ", ".join(f"ptr %p{k}" for k in range(len(buffers)))
-    lines += [f"  call void @BODY({given}, i64 %begin, i64 %end)", "  ret void", "}", ""]
+    body = w.function(f"internal void @BODY({types}, i64 %begin, i64 %end) noinline nounwind")
     mode = f"tile {loops.tile}" if loops.tile else "loop"
-    return Code(name, "\n".join(lines), body, w.declared, loops.items, mode)
+    text = caller(name, "BODY", [slots[b] for b in buffers])
+    return Code(name, text, body, w.declared, loops.items, mode)
+
+
+def caller(name: str, function: str, slots: Sequence[int]) -> str:
+    """name(table, begin, end): calls function(pointers..., begin, end) with the pointers that are
+    at these places of the table."""
+    w = Writer()
+    table, begin, end = Val(w, "%table", "ptr"), Val(w, "%begin", "i64"), Val(w, "%end", "i64")
+    pointers = [w.load(w.at(table, "ptr", w.value(slot)), "ptr") for slot in slots]
+    w.run(function, *pointers, begin, end)
+    return w.function(f"void @{name}(ptr %table, i64 %begin, i64 %end) nounwind")

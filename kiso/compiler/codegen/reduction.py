@@ -16,7 +16,7 @@ from kiso.compiler.codegen.scalar import Scalar, combine
 __all__ = ["Reduction", "joint", "reach"]
 
 BLOCK = 256  # float terms that are added one by one
-SUM = "reassoc " + FAST  # a sum may be regrouped, so that it becomes several partial sums
+SUM = f"reassoc {FAST}"  # a sum may be regrouped, so that it becomes several partial sums
 NOWHERE = 1 << 31  # a place beyond all others
 
 
@@ -84,14 +84,14 @@ class Reduction:
         alone = bool(zeros) and self._count(rest) >= 16 and self._count(axes) > block
 
         def plus(some: Sequence[Val], more: Sequence[Val]) -> list[Val]:
-            with w.flags(""):  # not to be regrouped into one long sum
-                return [a + b for a, b in zip(some, more, strict=True)]
+            # not to be regrouped into one long sum
+            return [w.binary("fadd", a, b) for a, b in zip(some, more, strict=True)]
 
         def terms(begin: Index, end: Index, sums: Sequence[Val]) -> list[Val]:
             state = list(sums)
             few = n <= 8 and self._count(self.axes) <= 16
             for i in range(n) if few else w.rounds(begin, end, state, guard=False):
-                with self.scalar.scope({axes[0]: w.value(i, "i64")}):
+                with self.scalar.scope({axes[0]: w.value(i)}):
                     state[:] = plus(state, self._loops(rest, zeros, step, zeros)) if alone else \
                         self._loops(rest, state, step, zeros)
             return state
@@ -100,15 +100,15 @@ class Reduction:
                 return terms(0, n, carried)
             state = list(carried)
             for t in w.rounds(0, -(-n // block), state):
-                end = w.intrinsic("smin", w.value(t * block + block, "i64"), w.value(n, "i64"))
+                end = w.intrinsic("smin", w.value(t * block + block), w.value(n))
                 state[:] = plus(state, terms(t * block, end, zeros))
             return state
 
     def _add(self, totals: Sequence[Val]) -> list[Val]:
         """One more term of every sum."""
         terms = [self.scalar.of(b) for b in self.bodies]  # not regrouped: exp needs rounding
-        with self.w.flags(SUM if self.width == 1 else FAST):
-            return [a + b for a, b in zip(totals, terms, strict=True)]
+        add = f"fadd {SUM if self.width == 1 else FAST}"
+        return [self.w.binary(add, a, b) for a, b in zip(totals, terms, strict=True)]
 
     def _argmax(self, start: Val) -> Val:
         w, of = self.w, self.scalar.of

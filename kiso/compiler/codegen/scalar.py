@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kiso.compiler.codegen.dag import Node, coefficient, terms, value
-from kiso.compiler.codegen.ir import INTEGER, Val, Writer, llvm_type
+from kiso.compiler.codegen.ir import BITS, Val, Writer, llvm_type
 from kiso.compiler.codegen.vmath import FUNCTIONS, whole_power
 from kiso.compiler.loops import COMPARE, Buffer
 from kiso.errors import GraphError
@@ -86,9 +86,9 @@ class Scalar:
         wrap = "nsw " if all(a.op == "axis" for a in sums) else ""
         total: Val | None = None
         for atom, c in zip(atoms, sums.values(), strict=True):
-            term = atom if c == 1 else self.w.binary(f"mul {wrap}", atom, self.w.value(c, "i64"))
+            term = atom if c == 1 else self.w.binary(f"mul {wrap}", atom, self.w.value(c))
             total = term if total is None else self.w.binary(f"add {wrap}", total, term)
-        last = self.w.value(constant, "i64")
+        last = self.w.value(constant)
         if total is None:
             return last
         return self.w.binary(f"add {wrap}", total, last) if constant else total
@@ -111,15 +111,12 @@ class Scalar:
         elif step is not None and 1 <= step <= 4:
             x = self.read(n, self._first(offset, lane), (lane.width - 1) * step + 1)
             if step > 1:
-                mask = ", ".join(f"i32 {k * step}" for k in range(lane.width))
-                x = w.put(f"shufflevector {x.type} {x.text}, {x.type} poison, "
-                          f"<{lane.width} x i32> <{mask}>", x.ty, lane.width)
+                x = w.shuffle(x, x, range(0, lane.width * step, step))
         else:
             places = self.of(offset)
             x = Val(w, "poison", "i8" if n.dtype.kind == "b" else llvm_type(n.dtype), lane.width)
             for k in range(lane.width):
-                place = w.put(f"extractelement {places.type} {places.text}, i64 {k}", "i64")
-                one = self.read(n, place)
+                one = self.read(n, w.lane(places, k))
                 x = w.put(f"insertelement {x.type} {x.text}, {x.ty} {one.text}, i64 {k}",
                           x.ty, lane.width)
         return w.compare("ne", x, w.value(0, x.ty)) if n.dtype.kind == "b" else x
@@ -146,9 +143,9 @@ class Scalar:
             if x.ty == "i64" and low >= -INT32 and high < INT32:
                 x = w.convert("trunc", x, "i32")  # vectors of 32-bit integers convert faster
             return w.convert("uitofp" if source in "ub" else "sitofp", x, to)
-        if INTEGER[to] > INTEGER[x.ty]:
+        if BITS[to] > BITS[x.ty]:
             return w.convert("zext" if source in "ub" else "sext", x, to)
-        return w.convert("trunc", x, to) if INTEGER[to] < INTEGER[x.ty] else x
+        return w.convert("trunc", x, to) if BITS[to] < BITS[x.ty] else x
 
     def _unary(self, n: Node, x: Val) -> Val:
         w, real, unsigned = self.w, n.dtype.kind == "f", n.dtype.kind in "ub"

@@ -9,27 +9,13 @@ threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import prod
 
 from kiso.compiler.codegen.convert import convert
 from kiso.compiler.codegen.kernel import form
-from kiso.compiler.loops import (
-    Axis,
-    Buffer,
-    Call,
-    Contract,
-    Expr,
-    Index,
-    Kernel,
-    Load,
-    Program,
-    Reduce,
-    binary,
-    subexpressions,
-)
+from kiso.compiler.loops import Axis, Buffer, Expr, Index, Kernel, Load, Program, Reduce, find
 
-__all__ = ["replace", "split_reductions"]
+__all__ = ["split_reductions"]
 
 WORTH = 1 << 15  # terms in all, from which on a reduction is split
 FEW = 8  # items of a kernel that need no splitting
@@ -40,27 +26,8 @@ def split_reductions(program: Program, vector_bytes: int) -> Program:
     """The program with large reductions to few results in two steps."""
     result = Program()
     for kernel in program.kernels:
-        result.kernels += [kernel] if isinstance(kernel, Contract) else _split(kernel, vector_bytes)
+        result.kernels += _split(kernel, vector_bytes) if isinstance(kernel, Kernel) else [kernel]
     return result
-
-
-def replace(e: Expr, known: dict[Expr, Expr], index: Mapping[Axis, Expr],
-            names: Mapping[Buffer, Buffer] | None = None) -> Expr:
-    """The expression with other parts, other index values and other buffers."""
-    if e in known:
-        return known[e]
-    args = [replace(x, known, index, names) for x in e.parts]
-    made: Expr = e
-    if isinstance(e, Index):
-        made = index.get(e.axis, e)
-    elif isinstance(e, Load):
-        made = Load((names or {}).get(e.buffer, e.buffer), args)
-    elif isinstance(e, Call):
-        made = binary(e.name, *args) if len(args) == 2 else Call(e.name, e.dtype, *args)
-    elif isinstance(e, Reduce):
-        made = Reduce(e.kind, e.axes, args[0])
-    known[e] = made
-    return made
 
 
 def _parts(axis: Axis) -> int:
@@ -71,11 +38,9 @@ def _parts(axis: Axis) -> int:
 def _split(kernel: Kernel, vector_bytes: int) -> list[Kernel]:
     made: list[Kernel] = []
     known: dict[Expr, Expr] = {}
-    for r in subexpressions(kernel.expr):
-        if not isinstance(r, Reduce) or r.kind == "argmax":
-            continue
+    for r in find(Reduce, kernel.expr):
         terms = prod(a.extent for a in r.axes)
-        if terms * prod(kernel.buffer.shape) < WORTH or terms < 256:
+        if r.kind == "argmax" or terms * prod(kernel.buffer.shape) < WORTH or terms < 256:
             continue
         first = r.axes[0] if _parts(r.axes[0]) >= 16 else max(r.axes, key=_parts)
         count = _parts(first)
@@ -87,7 +52,7 @@ def _split(kernel: Kernel, vector_bytes: int) -> list[Kernel]:
         known[r] = Reduce(r.kind, (b,), Load(made[-1].buffer, list(map(Index, (b, *kernel.axes)))))
     if not made:
         return [kernel]
-    return [*made, Kernel(kernel.buffer, kernel.axes, replace(kernel.expr, known, {}), kernel.name)]
+    return [*made, Kernel(kernel.buffer, kernel.axes, kernel.expr.replace(known, {}), kernel.name)]
 
 
 def _partial(kernel: Kernel, r: Reduce, axis: Axis, count: int) -> Kernel:
@@ -96,7 +61,7 @@ def _partial(kernel: Kernel, r: Reduce, axis: Axis, count: int) -> Kernel:
     b, rest = Axis(count), Axis(axis.extent // count)
     index: dict[Axis, Expr] = {a: Index(o) for a, o in zip(kernel.axes, own, strict=True)}
     index[axis] = Index(b) * rest.extent + Index(rest)
-    body = replace(r.body, {}, index)
+    body = r.body.replace({}, index)
     axes = [rest if a is axis else a for a in r.axes]
     order = (0, *(k + 1 for k in kernel.buffer.order))
     buffer = Buffer((count, *kernel.buffer.shape), r.dtype, order, f"{kernel.name} in parts")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import factorial, log, pi, sqrt
 
-from kiso.compiler.codegen.ir import INTEGER, Val
+from kiso.compiler.codegen.ir import BITS, Val
 
 __all__ = ["FUNCTIONS", "whole_power"]
 
@@ -220,7 +220,7 @@ def whole_power(a: Val, b: Val) -> Val:
     """a^b of integers by squaring; exponents below 2^16 (larger ones overflow but for 0, 1, -1)."""
     w = a.w
     y = w.value(1, a.ty)
-    for bit in range(min(16, INTEGER[a.ty])):
+    for bit in range(min(16, BITS[a.ty])):
         y = w.select((b & (1 << bit)).eq(0), y, y * a)
         a = a * a
     return y

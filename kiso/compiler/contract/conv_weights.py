@@ -274,7 +274,7 @@ class _Writer:
         x_next = last * (conv.height * pitch) + row * (conv.stride[0] * pitch) + number * share
         gy_next = (last * (conv.out[0] * gy_pitch) + row * gy_pitch + number * gy_share
                    - first * gy_share)
-        early = code.value(number, "i64") < first
+        early = code.value(number) < first
         following = code.select(early, self.x + x_next, self.gy + gy_next)
         step = -(-max(share, gy_share) // rounds(loops))
         lines = range(0, min(step, 64 if self.few else 16), 16)

@@ -80,8 +80,7 @@ class Code(Writer):
         given = ", ".join([*(f"ptr noalias {p.text}" for p in self.pointers),
                            *(f"i64 {n.text}" for n in self.numbers)])
         kind, attributes = self.kind
-        return "\n".join([f"define {kind} @{self.title}({given}) {attributes} {{", "entry:",
-                          *self.lines, "  ret void", "}"])
+        return self.function(f"{kind} @{self.title}({given}) {attributes}")
 
     def driver(self, units: int, scratch: int = 0) -> Driver:
         """How to call it, if its numbers are begin and end."""
@@ -98,7 +97,7 @@ class Code(Writer):
 
     def equal(self, x: Index, n: int) -> Val:
         """x == n, a bool."""
-        return self.value(x, "i64").eq(n)
+        return self.value(x).eq(n)
 
     # Memory
 
@@ -107,8 +106,9 @@ class Code(Writer):
         full = self.machine.lanes
         if lanes >= full:
             return self.load(pointer, "float", full)
-        return self.call(f"llvm.masked.load.v{full}f32.p0", self.zero.type, "float", full, pointer,
-                         self.value(4, "i32"), self._mask(lanes), self.zero)
+        given = pointer, self.value(4, "i32"), self._mask(lanes), self.zero
+        name = f"llvm.masked.load.v{full}f32.p0"
+        return self.put(self.called(name, self.zero.type, given), "float", full)
 
     def write(self, x: Val, pointer: Val, lanes: int) -> None:
         """Store the first lanes of a vector."""
@@ -131,10 +131,6 @@ class Code(Writer):
     def hidden(self, pointer: Val) -> Val:
         """The same pointer, of which the optimiser knows nothing."""
         return self.put(f'call ptr asm "", "=r,0"(ptr {pointer.text})', "ptr")
-
-    def lane(self, x: Val, i: int) -> Val:
-        """One float of a vector."""
-        return self.put(f"extractelement {x.type} {x.text}, i64 {i}", x.ty)
 
     def shifted(self, x: Val, first: int) -> Val:
         """The lanes of a vector from `first` on, then zeros."""
@@ -176,7 +172,7 @@ class Code(Writer):
                 yield stop - g.size, g.size, False, True
 
     def _clamp(self, x: Index, low: int, high: int) -> Val:
-        x = self.value(x, "i64")
+        x = self.value(x)
         above = self.select(x < low, low, x)
         return self.select(above < high, above, high)
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from kiso import ops
 from kiso.compiler.codegen import ir
+from kiso.compiler.codegen.module import caller
 from kiso.compiler.contract.conv import SlidingDriver
 from kiso.compiler.contract.conv_weights import by_columns, conv_weight_gradient, conv_weight_sum
 from kiso.compiler.contract.emit import Driver, Library
@@ -62,14 +63,7 @@ class Step(Contract):
 
     def text(self, name: str, slots: dict[Buffer, int]) -> str:
         """The function `name(table, begin, end)`."""
-        lines = [f"define void @{name}(ptr %table, i64 %begin, i64 %end) nounwind {{"]
-        for i, argument in enumerate(self.arguments):
-            slot = slots[argument or self.scratch]
-            lines += [f"  %s{i} = getelementptr ptr, ptr %table, i64 {slot}",
-                      f"  %p{i} = load ptr, ptr %s{i}"]
-        pointers = "".join(f"ptr %p{i}, " for i in range(len(self.arguments)))
-        call = f"  call void @{self.driver.name}({pointers}i64 %begin, i64 %end)"
-        return "\n".join([*lines, call, "  ret void", "}"])
+        return caller(name, self.driver.name, [slots[b or self.scratch] for b in self.arguments])
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Expr, Fn, binary, const, maximum, minimum, select, unary
-from kiso.compiler.lower.rules import element, spread
+from kiso.compiler.loops import Expr, Fn, Program, binary, const, maximum, minimum, select, unary
+from kiso.compiler.lower.rules import element, lowers, spread
 
 __all__: list[str] = []
 
@@ -43,17 +42,15 @@ def _softened(v: Expr) -> Expr:
 
 
 # Ops that are one operation of the loop language.
-FUNCTIONS = {ops.Neg: "neg", ops.Sign: "sign", ops.Sqrt: "sqrt", ops.Exp: "exp",
-             ops.Expm1: "expm1", ops.Log: "log", ops.Log1p: "log1p", ops.Sin: "sin",
-             ops.Cos: "cos", ops.Tanh: "tanh", ops.Erf: "erf"}
-OPERATIONS = {ops.Add: "add", ops.Sub: "sub", ops.Mul: "mul", ops.Div: "div", ops.Pow: "pow",
-              ops.Maximum: "max", ops.Minimum: "min"}
-COMPARISONS = {ops.Equal: "eq", ops.NotEqual: "ne", ops.Less: "lt", ops.LessEqual: "le",
-               ops.Greater: "gt", ops.GreaterEqual: "ge"}
-
-# Formulas of the others, for numbers in the type of the result.
+NAMES = {
+    ops.Neg: "neg", ops.Abs: "abs", ops.Sign: "sign", ops.Sqrt: "sqrt", ops.Exp: "exp",
+    ops.Expm1: "expm1", ops.Log: "log", ops.Log1p: "log1p", ops.Sin: "sin", ops.Cos: "cos",
+    ops.Tanh: "tanh", ops.Erf: "erf", ops.Add: "add", ops.Sub: "sub", ops.Mul: "mul",
+    ops.Div: "div", ops.Pow: "pow", ops.Maximum: "max", ops.Minimum: "min", ops.Equal: "eq",
+    ops.NotEqual: "ne", ops.Less: "lt", ops.LessEqual: "le", ops.Greater: "gt",
+    ops.GreaterEqual: "ge"}
+# Formulas of the others.
 ONE: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
-    ops.Abs: lambda op, v: v if v.dtype.kind in "bu" else unary("abs", v),  # they have no sign
     ops.Floor: lambda op, v: unary("floor", v) if v.dtype.kind == "f" else v,
     ops.Clip: lambda op, v: _clipped(v, op.low, op.high),
     ops.Power: lambda op, v: _power(v, op.exponent),
@@ -71,25 +68,25 @@ ONE: dict[type[ops.Op], Callable[[Any, Expr], Expr]] = {
     ops.HardSigmoid: lambda op, v: _clipped(v + 3, 0, 6) / 6,
     ops.HardSwish: lambda op, v: v * (_clipped(v + 3, 0, 6) / 6),
 }
-TWO: dict[type[ops.Op], Callable[[Expr, Expr], Expr]] = {
-    ops.BinaryCrossEntropy: lambda v, t: maximum(v, 0) - v * t + _softened(v),
-    **{kind: partial(binary, name) for kind, name in (OPERATIONS | COMPARISONS).items()},
-}
+TWO: dict[type[ops.Op], Callable[[Any, Expr, Expr], Expr]] = {
+    ops.BinaryCrossEntropy: lambda op, v, t: maximum(v, 0) - v * t + _softened(v)}
+FORMULAS: dict[type[ops.Op], Callable[..., Expr]] = {**ONE, **TWO}
 
 
-@element(*FUNCTIONS, *ONE)
-def one(op: Any, x: Fn, *i: Expr) -> Expr:
-    """The op's line in the tables."""
-    v = x.at(*i).cast(op.dtype(x.dtype))
-    return unary(FUNCTIONS[type(op)], v) if type(op) in FUNCTIONS else ONE[type(op)](op, v)
+@lowers(*NAMES, *FORMULAS)
+def elementwise(p: Program, op: Any, *xs: Fn) -> Fn:
+    """The op's line in the tables, for numbers in the type of the result; those to be compared
+    have their common type."""
+    shape, types = op.shape(*(x.shape for x in xs)), [x.dtype for x in xs]
+    dtype = np.dtype(op.dtype(*types))
+    common = np.result_type(*types) if dtype.kind == "b" else dtype
 
-
-@element(*TWO)
-def two(op: Any, a: Fn, b: Fn, *i: Expr) -> Expr:
-    """The same for two numbers; those to be compared have their common type."""
-    shape, types = op.shape(a.shape, b.shape), (a.dtype, b.dtype)
-    dtype = np.result_type(*types) if type(op) in COMPARISONS else op.dtype(*types)
-    return TWO[type(op)](spread(a, shape, i).cast(dtype), spread(b, shape, i).cast(dtype))
+    def at(*i: Expr) -> Expr:
+        v = [spread(x, shape, i).cast(common) for x in xs]
+        if type(op) in FORMULAS:
+            return FORMULAS[type(op)](op, *v)
+        return (unary if len(v) == 1 else binary)(NAMES[type(op)], *v)
+    return Fn(shape, dtype, at)
 
 
 @element(ops.Where)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kiso import ops
-from kiso.compiler.loops import Expr, Fn, Program, binary, const, reduce, select, unary
+from kiso.compiler.loops import Axis, Expr, Fn, Index, Program, Reduce, binary, const, select, unary
 from kiso.compiler.lower.rules import element, lowers, mapped, over, product, spread
 from kiso.compiler.lower.shape import regrouped
 from kiso.ops.op import Shape
@@ -82,8 +82,10 @@ def position(p: Program, op: Any, x: Fn) -> Fn:
         ones = True if kind == "b" else -1 if kind == "i" else np.iinfo(x.dtype).max
         return binary("xor", v, const(ones, x.dtype))  # -v would overflow at the ends
 
-    return Fn(op.shape(x.shape), np.dtype(np.int64), lambda *i: reduce(
-        "argmax", (x.shape[axis],), lambda *r: key(x.at(*i[:axis], *r, *i[axis:]))))
+    def at(*i: Expr) -> Expr:
+        k = Axis(x.shape[axis])
+        return Reduce("argmax", (k,), key(x.at(*i[:axis], Index(k), *i[axis:])))
+    return Fn(op.shape(x.shape), np.dtype(np.int64), at)
 
 
 @element(ops.MatMul, reads="often")
@@ -153,11 +155,11 @@ def batch_norm(p: Program, op: ops.BatchNorm, x: Fn, gamma: Fn, beta: Fn) -> tup
     """m_c = sum x / M,  v_c = sum (x - m_c)^2 / M,  y = (x - m_c) (gamma_c / sqrt(v_c + eps))
     + beta_c, with M elements x[n, c, *s] for each channel c. All but y is stored."""
     dtype = np.result_type(x.dtype, gamma.dtype, beta.dtype)
-    sizes = x.shape[:1] + x.shape[2:]
+    others = [a for a in range(len(x.shape)) if a != 1]
 
     def mean(f: Fn, name: str) -> Fn:
-        return p.store(Fn(gamma.shape, dtype, lambda *c: reduce(
-            "sum", sizes, lambda *r: f.at(r[0], *c, *r[1:])) / math.prod(sizes)), name)
+        total = _folded("sum", f, others, gamma.shape)
+        return p.store(mapped(total, lambda v: v / math.prod(x.shape[a] for a in others)), name)
 
     wide = mapped(x, lambda v: v.cast(dtype), dtype)
     m = mean(wide, "mean")
