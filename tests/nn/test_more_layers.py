@@ -11,7 +11,7 @@ import pytest
 
 import kiso
 from kiso import nn, ops
-from kiso.autograd import Tensor, gradcheck, value_and_grad
+from kiso.autograd import gradcheck, value_and_grad
 from kiso.nn.probe import output_shape
 
 KEY = ops.make_key(3, 1)

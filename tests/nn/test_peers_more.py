@@ -92,7 +92,8 @@ def compare(ours: nn.Module, theirs: Any, xs: list[Any], options: Any = None,
     for y, z in zip(ys, zs, strict=True):
         np.testing.assert_allclose(y.data, z.detach().numpy(), **CLOSE)
         weights = rng.standard_normal(tuple(z.shape)).astype(np.float32)
-        total, reference = total + (y * weights).sum(), reference + (z * torch.tensor(weights)).sum()
+        total = total + (y * weights).sum()
+        reference = reference + (z * torch.tensor(weights)).sum()
     total.backward()
     reference.backward()
     for x, z in zip(a, b, strict=True):
