@@ -4,7 +4,8 @@
 
 x (N, C, *S), W (L, O, C prod(K)) -> y (N, O, *OUT), L = prod(OUT) places. Each unit still sees a
 window only, but what is learnt at one place is not used at another: L times the weights of a
-convolution. With the windows as columns (im2col) every place is a small dense layer.
+convolution. With the windows as columns (im2col) every place is a small dense layer, and all places
+together are a 1x1 convolution in which each is a group of its own.
 
 Source: LeCun, "Generalization and Network Design Strategies", 1989 (net-3).
 """
@@ -14,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kiso.errors import ShapeError
+from kiso.ops.conv import conv2d
 from kiso.ops.im2col import im2col, out_sizes, padding_pairs, per_axis
-from kiso.ops.matmul import matmul
 from kiso.ops.op import Value, shape_of
 from kiso.ops.shape import reshape, transpose
 
@@ -36,12 +37,13 @@ def locally_connected(x: Value, W: Value, b: Value | None = None, *, kernel_size
     K, T = per_axis("kernel_size", kernel_size, ndim), per_axis("stride", stride, ndim)
     P = padding_pairs(padding, shape[2:], K, T, (1,) * ndim)
     out = out_sizes("locally_connected", shape[2:], K, T, P)
-    columns = transpose(im2col(x, K, stride=T, padding=P), (2, 0, 1))  # (L, N, C prod(K))
-    L, _, inputs = shape_of(columns)
+    columns = transpose(im2col(x, K, stride=T, padding=P), (0, 2, 1))  # (N, L, C prod(K))
+    N, L, inputs = shape_of(columns)
     if len(shape_of(W)) != 3 or shape_of(W)[0] != L or shape_of(W)[2] != inputs:
         raise ShapeError(f"locally_connected: x {shape} has {L} windows of {inputs} elements, so W "
                          f"must be ({L}, O, {inputs}), but it is {shape_of(W)}; the layer is made "
                          "for one size of input.")
-    y = matmul(columns, transpose(W, (0, 2, 1)))  # (L, N, O)
-    y = reshape(transpose(y, (1, 2, 0)), (shape[0], shape_of(W)[1], *out))
+    O = shape_of(W)[1]
+    y = conv2d(reshape(columns, (N, L * inputs, 1, 1)), reshape(W, (L * O, inputs, 1, 1)), groups=L)
+    y = reshape(transpose(reshape(y, (N, L, O)), (0, 2, 1)), (N, O, *out))
     return y if b is None else y + b
