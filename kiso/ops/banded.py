@@ -40,7 +40,7 @@ def _tables(R: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _sample(x: Shape, R: list[list[float]], axis: int) -> Sample:
-    return Sample(x, *map(Given, _tables(np.array(R))), axis=axis)
+    return Sample(x, *map(Given, _tables(np.array(R, float))), axis=axis)
 
 
 class Banded(Op):

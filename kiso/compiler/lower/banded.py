@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kiso import ops
 from kiso.compiler.loops import Expr, Fn, bounded
-from kiso.compiler.lower.rules import element, over, product
+from kiso.compiler.lower.rules import element, over
 
 __all__: list[str] = []
 
@@ -17,5 +17,5 @@ def banded(op: ops.Banded, x: Fn, first: Fn, weights: Fn, _first: Fn, _weights: 
 
     def term(k: Expr) -> Expr:
         s, _ = bounded(first.at(j) + k, -1, size, size)
-        return product(weights.at(j, k), x.at(*i[:op.axis], s, *i[op.axis + 1:]))
+        return weights.at(j, k).cast(x.dtype) * x.at(*i[:op.axis], s, *i[op.axis + 1:])
     return over("sum", weights.shape[1:], term)
