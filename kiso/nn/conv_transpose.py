@@ -10,7 +10,7 @@ import numpy as np
 
 from kiso import ops
 from kiso.errors import ConfigError
-from kiso.nn.checks import count, sizes
+from kiso.nn.checks import count, sizes, spread
 from kiso.nn.init import Rule, new_start
 from kiso.nn.linear import Weighted
 from kiso.nn.parameter import Parameter
@@ -19,10 +19,6 @@ from kiso.ops import Value
 __all__ = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "ConvTransposeNd"]
 
 Sizes = int | Sequence[int]
-
-
-def _all(value: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    return (value,) * ndim if isinstance(value, int) else value
 
 
 class ConvTransposeNd(Weighted):
@@ -66,19 +62,18 @@ class ConvTransposeNd(Weighted):
             if channels % self.groups:
                 raise ConfigError(f"{name}: {what} is {channels}, which cannot be shared out "
                                   f"evenly to {self.groups} groups; use a multiple of it.")
-        added, steps, spread = (_all(v, n) for v in (self.output_padding, self.stride,
-                                                     self.dilation))
-        if any(op >= max(t, d) for op, t, d in zip(added, steps, spread, strict=True)):
+        settings = (spread(v, n) for v in (self.output_padding, self.stride, self.dilation))
+        if any(op >= max(t, d) for op, t, d in zip(*settings, strict=True)):
             raise ConfigError(f"{name}: output_padding is {output_padding!r}; expected less than "
                               f"the stride {stride!r} or the dilation {dilation!r}.")
-        shape = (self.in_channels, self.out_channels // self.groups, *_all(self.kernel_size, n))
+        shape = (self.in_channels, self.out_channels // self.groups, *spread(self.kernel_size, n))
         self.weight = Parameter(new_start(shape, init, self.groups, self.fan))
         self.bias = Parameter(np.zeros(self.out_channels, np.float32)) if bias else None
 
     @property
     def fan(self) -> tuple[float, float]:
         """(fan_in, fan_out)"""
-        taps, steps = (math.prod(_all(v, self.ndim)) for v in (self.kernel_size, self.stride))
+        taps, steps = (math.prod(spread(v, self.ndim)) for v in (self.kernel_size, self.stride))
         return (self.in_channels / self.groups * taps / steps,
                 self.out_channels / self.groups * taps)
 

@@ -5,7 +5,7 @@ the parameter): the same `manual_seed` and the same order of layers give the sam
 
 For a weight (out, in, *kernel), fan_in = in * kernel size is the number of products that are summed
 into one output, fan_out = out * kernel size / groups the number of outputs that one input reaches.
-A layer whose weight is laid out otherwise says its fans itself (`Module.fan`): in a transposed
+A layer whose weight is laid out otherwise says its fans itself (`new_start`): in a transposed
 convolution with stride only every T-th tap of a kernel meets an output.
 
 | rule | variance | keeps | source |
@@ -196,7 +196,7 @@ _BY_FAN = {he_normal, he_uniform, lecun_normal, lecun_uniform, xavier_normal, xa
 
 def new_start(shape: Shape, rule: str | Rule | None, groups: int = 1,
               fan: Fan | None = None) -> Start:
-    """The plan for the next parameter after `manual_seed`."""
+    """The plan for the next parameter after `manual_seed`; `fan`: if the shape does not tell it."""
     return Start(shape, find_rule(rule), *numbers.next_parameter(), groups=groups, fan=fan)
 
 
@@ -215,7 +215,7 @@ def apply(model: Module, rule: str | Rule, **options: Any) -> Module:
             if parameter.ndim < 2 or name.startswith("bias"):
                 continue
             grouped: dict[str, Any] = {} if function not in _BY_FAN else {
-                "groups": getattr(module, "groups", 1), "fan": module.fan}
+                "groups": getattr(module, "groups", 1), "fan": parameter.fan}
             random = numbers.generator(*numbers.next_parameter())
             try:
                 values = function(parameter.shape, random, **grouped, **options)

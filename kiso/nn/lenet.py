@@ -22,7 +22,7 @@ import numpy as np
 
 from kiso import ops
 from kiso.errors import ConfigError, ShapeError
-from kiso.nn.checks import count, sizes
+from kiso.nn.checks import count, sizes, spread
 from kiso.nn.init import Rule, new_start
 from kiso.nn.linear import Weighted
 from kiso.nn.parameter import Parameter
@@ -61,8 +61,7 @@ class Subsampling2d(PassOn):
 
     def window(self) -> int:
         """Elements of a window."""
-        k = self.kernel_size
-        return k * k if isinstance(k, int) else math.prod(k)
+        return math.prod(spread(self.kernel_size, 2))
 
     def forward(self, x: Value) -> Value:
         """(N, C, H, W) -> (N, C, OH, OW)"""
@@ -110,8 +109,7 @@ class SparseConv2d(Weighted):
 
     def kernel(self) -> tuple[int, ...]:
         """(KH, KW)"""
-        k = self.kernel_size
-        return (k, k) if isinstance(k, int) else k
+        return spread(self.kernel_size, 2)
 
     @property
     def fan(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kiso import ops
 from kiso.errors import ShapeError
-from kiso.nn.checks import count, sizes
+from kiso.nn.checks import count, sizes, spread
 from kiso.nn.conv import Conv2d
 from kiso.nn.init import Rule, new_start
 from kiso.nn.linear import Weighted
@@ -20,10 +20,6 @@ from kiso.ops import Shape, Value
 __all__ = ["LocallyConnected1d", "LocallyConnected2d", "LocallyConnectedNd", "UntiedConv2d"]
 
 Sizes = int | Sequence[int]
-
-
-def _all(value: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    return (value,) * ndim if isinstance(value, int) else value
 
 
 class LocallyConnectedNd(Weighted):
@@ -52,24 +48,24 @@ class LocallyConnectedNd(Weighted):
         name, n = type(self).__name__, self.ndim
         self.in_channels = count(name, "in_channels", in_channels)
         self.out_channels = count(name, "out_channels", out_channels)
-        self.input_size = _all(sizes(name, "input_size", input_size, n), n)
+        self.input_size = spread(sizes(name, "input_size", input_size, n), n)
         self.kernel_size = sizes(name, "kernel_size", kernel_size, n)
         self.stride = sizes(name, "stride", stride, n)
         self.padding = sizes(name, "padding", padding, n, low=0)
-        out, inputs = self.output_size(), self.in_channels * math.prod(_all(self.kernel_size, n))
+        out, inputs = self.output_size(), self.in_channels * math.prod(spread(self.kernel_size, n))
         shape = (math.prod(out), self.out_channels, inputs)
         self.weight = Parameter(new_start(shape, init, fan=self.fan))
         self.bias = Parameter(np.zeros((self.out_channels, *out), np.float32)) if bias else None
 
     def output_size(self) -> Shape:
         """OUT of every axis."""
-        K, T, P = (_all(v, self.ndim) for v in (self.kernel_size, self.stride, self.padding))
+        K, T, P = (spread(v, self.ndim) for v in (self.kernel_size, self.stride, self.padding))
         return ops.out_sizes(type(self).__name__, self.input_size, K, T, tuple((p, p) for p in P))
 
     @property
     def fan(self) -> tuple[float, float]:
         """(fan_in, fan_out)"""
-        taps, steps = (math.prod(_all(v, self.ndim)) for v in (self.kernel_size, self.stride))
+        taps, steps = (math.prod(spread(v, self.ndim)) for v in (self.kernel_size, self.stride))
         return self.in_channels * taps, self.out_channels * taps / steps
 
     def forward(self, x: Value) -> Value:
@@ -119,10 +115,10 @@ class UntiedConv2d(Conv2d):
     def __init__(self, in_channels: int, out_channels: int, input_size: Sizes, kernel_size: Sizes,
                  stride: Sizes = 1, padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1,
                  *, init: str | Rule | None = None):
-        self.input_size = _all(sizes("UntiedConv2d", "input_size", input_size, 2), 2)
+        self.input_size = spread(sizes("UntiedConv2d", "input_size", input_size, 2), 2)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
                          False, init=init)
-        K, T, D = (_all(v, 2) for v in (self.kernel_size, self.stride, self.dilation))
+        K, T, D = (spread(v, 2) for v in (self.kernel_size, self.stride, self.dilation))
         pads = ops.padding_pairs(self.padding, self.input_size, K, T, D)
         out = ops.out_sizes("UntiedConv2d", self.input_size, K, T, pads, D)
         self.bias = Parameter(np.zeros((self.out_channels, *out), np.float32))

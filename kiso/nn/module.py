@@ -205,11 +205,6 @@ class Module:
                 slot.value.grad = None
         return self
 
-    @property
-    def fan(self) -> tuple[float, float] | None:
-        """(fan_in, fan_out) of the weights where their shape does not tell (see `nn.init`)."""
-        return None
-
     def followed_by(self, activation: str | None) -> str | None:
         """Told by a container which activation comes next; returns what a layer before this sees.
 
