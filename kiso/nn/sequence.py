@@ -51,9 +51,9 @@ class Recurrent(Module):
     bidirectional: bool
     dropout: Dropout
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *,
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1,
                  bias: bool = True, batch_first: bool = False, dropout: float = 0.0,
-                 bidirectional: bool = False, init: str | Rule | None = None):
+                 bidirectional: bool = False, *, init: str | Rule | None = None):
         name = type(self).__name__
         self.input_size = count(name, "input_size", input_size)
         hidden = self.hidden_size = count(name, "hidden_size", hidden_size)
@@ -143,9 +143,12 @@ class RNN(Recurrent):
     nonlinearity: str
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1,
-                 nonlinearity: str = "tanh", **options: Any):
+                 nonlinearity: str = "tanh", bias: bool = True, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, *,
+                 init: str | Rule | None = None):
         self.nonlinearity = choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
-        super().__init__(input_size, hidden_size, num_layers, **options)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout,
+                         bidirectional, init=init)
 
     def step(self, a: Value, b: Value, state: State) -> State:
         """h' = tanh(a + b), or relu"""

@@ -164,6 +164,14 @@ def test_recurrent(name: str, options: dict[str, Any]) -> None:
         compare(ours, theirs, [x, h])
 
 
+def test_recurrent_with_relu_and_arguments_by_position() -> None:
+    args = (4, 3, 2, "relu", False, True, 0.0, True)
+    ours, theirs = nn.RNN(*args), torch.nn.RNN(*args)
+    rng = filled(ours, theirs)
+    compare(ours, theirs, [rng.standard_normal((2, 5, 4)).astype(np.float32)])
+    assert repr(ours).startswith("RNN(4, 3, num_layers=2, bias=False, batch_first=True")
+
+
 @pytest.mark.parametrize("options", [{}, {"batch_first": True, "bias": False}], ids=str)
 @pytest.mark.parametrize("masks", ["none", "padding", "bool", "float", "both"])
 def test_attention(options: dict[str, Any], masks: str) -> None:
