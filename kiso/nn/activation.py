@@ -11,7 +11,8 @@ from kiso.nn.module import Module
 from kiso.ops import Value
 
 __all__ = ["ELU", "GELU", "Activation", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
-           "LogSoftmax", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Softplus", "Step", "Tanh"]
+           "LogSoftmax", "ReLU", "ReLU6", "ScaledTanh", "SiLU", "Sigmoid", "Softmax", "Softplus",
+           "Step", "Tanh"]
 
 
 class Activation(Module):
@@ -52,6 +53,30 @@ class Tanh(Activation):
     def forward(self, x: Value) -> Value:
         """Any shape."""
         return ops.tanh(x)
+
+
+class ScaledTanh(Activation):
+    """y = scale * tanh(slope * x): with 1.7159 and 2/3 it passes through (1, 1) and (-1, -1).
+
+    Inputs of variance 1 stay so, and targets of 1 and -1 lie where the function bends, not at its
+    ends. Source: LeCun, Bottou, Bengio and Haffner 1998 (LeNet-5), appendix A.
+    """
+
+    activation = "scaled_tanh"
+    scale: float
+    slope: float
+
+    def __init__(self, scale: float = 1.7159, slope: float = 2 / 3):
+        self.scale = number("ScaledTanh", "scale", scale, 0, open_low=True)
+        self.slope = number("ScaledTanh", "slope", slope, 0, open_low=True)
+
+    def forward(self, x: Value) -> Value:
+        """Any shape."""
+        return ops.scaled_tanh(x, self.scale, self.slope)
+
+    def extra_repr(self) -> str:
+        plain = (self.scale, self.slope) == (1.7159, 2 / 3)
+        return "" if plain else f"scale={self.scale}, slope={self.slope}"
 
 
 class ReLU(Activation):

@@ -10,7 +10,7 @@ import numpy as np
 
 from kiso.errors import ConfigError
 
-__all__ = ["choice", "count", "number", "sizes"]
+__all__ = ["choice", "count", "number", "sizes", "spread"]
 
 
 def _whole(value: Any) -> bool:
@@ -34,6 +34,11 @@ def sizes(layer: str, name: str, value: Any, ndim: int, low: int = 1) -> int | t
         raise ConfigError(f"{layer}: {name} is {value!r}; expected a whole number of at least "
                           f"{low}, or {ndim} of them, one for each spatial axis.")
     return tuple(int(n) for n in given)
+
+
+def spread(value: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """One number for each of `ndim` axes; a single one counts for all."""
+    return (value,) * ndim if isinstance(value, int) else value
 
 
 def number(layer: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf, *,

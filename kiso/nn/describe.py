@@ -7,17 +7,32 @@ from the shape of the input.
 
     conv30k5        convolution: 30 filters, kernel 5x5 (k3x5: 3 by 5). Options in any order:
                     s2 stride, p2 padding, psame, pvalid, d2 dilation, g2 groups, nobias.
-                    Without k: 3x3 psame. Bare: 16 filters, twice as many after each pooling
+                    Without k: 3x3 psame. Bare: 16 filters, twice as many after each pooling.
+                    untied: a bias of its own for each unit
+    convt32k4s2p1   transposed convolution: 32 maps; also o output padding. Without k: 2x2 with
+                    stride 2, twice the size. Bare: half as many maps
+    sepconv64k3s2   depthwise separable convolution; options and defaults as conv
+    local8k3        locally connected: filters of their own at each place; s, p, nobias
     pool2           maximum pooling (also maxpool); stride = size unless s, then p and ceil:
                     pool3s2p1ceil. Bare: size 2
     avgpool2        average pooling; avgpool3p1nopad leaves the padding out of the mean
-    gap gmp         global average, global maximum pooling
+    gap gmp         global average, global maximum pooling; gap7 or gap7x7: average pooling to
+                    maps of that size
+    upsample2       maps twice as large by repetition; upsample2linear: by interpolation,
+                    upsample2linearcorners with aligned corners; resize14x14: to a size
+    shuffle2 unshuffle2   pixel shuffle and its inverse
     linear100       dense layer (also affine, dense, fc); nobias. Bare: 100 units, at the end
                     `outputs`. A flatten is put before it where maps come in
     bn              batch norm (also batchnorm)
-    dropout0.5      dropout; bare: 0.5
+    ln gn8 in       layer norm of whole samples (ln64: of the last axes, here 64), group norm in 8
+                    groups (bare: 32), instance norm (inaffine: with scale and shift)
+    lrn5            local response norm over 5 channels; lrn5a0.0001b0.75k2sum as in the paper
+    se8             squeeze-and-excitation through 8 channels; bare: a sixteenth
+    subsample2 lenetc3    LeNet-5's learnt sub-sampling, its sparse third convolution
+    dropout0.5      dropout; bare: 0.5. spatialdropout0.5: of whole maps;
+                    stochdepth0.1: of whole branches, at the end of a res body
     relu sigmoid tanh leakyrelu0.1 elu gelu silu softplus relu6 hardtanh hardsigmoid hardswish
-    step softmax logsoftmax                 activations
+    scaledtanh step softmax logsoftmax      activations
     flatten reshape16x4x4 pad1 identity     shapes
     {conv64 bn relu} x3                     the group three times over; (...) x3 and * 3 too
     res(conv16 bn relu conv16 bn)           residual block; with a shortcut: res(body | shortcut)

@@ -5,6 +5,8 @@ the parameter): the same `manual_seed` and the same order of layers give the sam
 
 For a weight (out, in, *kernel), fan_in = in * kernel size is the number of products that are summed
 into one output, fan_out = out * kernel size / groups the number of outputs that one input reaches.
+A layer whose weight is laid out otherwise says its fans itself (`new_start`): in a transposed
+convolution with stride only every T-th tap of a kernel meets an output.
 
 | rule | variance | keeps | source |
 |---|---|---|---|
@@ -40,6 +42,7 @@ __all__ = ["RULES", "Rule", "Start", "apply", "constant", "fans", "he_normal", "
            "uniform", "xavier_normal", "xavier_uniform", "zeros"]
 
 Rule = Callable[..., Array]
+Fan = tuple[float, float]  # (fan_in, fan_out)
 
 # Activations that cut (nearly) one half of their input off; all others count as symmetric.
 RECTIFIERS = {"elu", "gelu", "hardswish", "leaky_relu", "relu", "relu6", "silu", "softplus"}
@@ -87,34 +90,40 @@ def _spread(shape: Shape, rng: np.random.Generator, variance: float, flat: bool)
     return normal(shape, rng, std=math.sqrt(variance))
 
 
-def xavier_normal(shape: Shape, rng: np.random.Generator, *, groups: int = 1) -> Array:
+def xavier_normal(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
+                  fan: Fan | None = None) -> Array:
     """N(0, 2 / (fan_in + fan_out)). Glorot and Bengio 2010."""
-    return _spread(shape, rng, 2 / max(1, sum(fans(shape, groups))), flat=False)
+    return _spread(shape, rng, 2 / max(1, sum(fan or fans(shape, groups))), flat=False)
 
 
-def xavier_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1) -> Array:
+def xavier_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
+                   fan: Fan | None = None) -> Array:
     """U(-a, a), a = sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010."""
-    return _spread(shape, rng, 2 / max(1, sum(fans(shape, groups))), flat=True)
+    return _spread(shape, rng, 2 / max(1, sum(fan or fans(shape, groups))), flat=True)
 
 
-def he_normal(shape: Shape, rng: np.random.Generator, *, groups: int = 1) -> Array:
+def he_normal(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
+              fan: Fan | None = None) -> Array:
     """N(0, 2 / fan_in). He, Zhang, Ren and Sun 2015."""
-    return _spread(shape, rng, 2 / max(1, fans(shape, groups)[0]), flat=False)
+    return _spread(shape, rng, 2 / max(1, (fan or fans(shape, groups))[0]), flat=False)
 
 
-def he_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1) -> Array:
+def he_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
+               fan: Fan | None = None) -> Array:
     """U(-a, a), a = sqrt(6 / fan_in). He, Zhang, Ren and Sun 2015."""
-    return _spread(shape, rng, 2 / max(1, fans(shape, groups)[0]), flat=True)
+    return _spread(shape, rng, 2 / max(1, (fan or fans(shape, groups))[0]), flat=True)
 
 
-def lecun_normal(shape: Shape, rng: np.random.Generator, *, groups: int = 1) -> Array:
+def lecun_normal(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
+                 fan: Fan | None = None) -> Array:
     """N(0, 1 / fan_in). LeCun, Bottou, Orr and Mueller 1998."""
-    return _spread(shape, rng, 1 / max(1, fans(shape, groups)[0]), flat=False)
+    return _spread(shape, rng, 1 / max(1, (fan or fans(shape, groups))[0]), flat=False)
 
 
-def lecun_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1) -> Array:
+def lecun_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
+                  fan: Fan | None = None) -> Array:
     """U(-a, a), a = sqrt(3 / fan_in). LeCun, Bottou, Orr and Mueller 1998."""
-    return _spread(shape, rng, 1 / max(1, fans(shape, groups)[0]), flat=True)
+    return _spread(shape, rng, 1 / max(1, (fan or fans(shape, groups))[0]), flat=True)
 
 
 def orthogonal(shape: Shape, rng: np.random.Generator, *, gain: float = 1.0) -> Array:
@@ -164,6 +173,7 @@ class Start:
     number: int
     groups: int = 1
     activation: str | None = None
+    fan: Fan | None = None  # None: as the shape says
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -173,7 +183,7 @@ class Start:
     def draw(self) -> Array:
         """The values, float32; the same at every call."""
         rule = self.rule or rule_for(self.activation)
-        options = {"groups": self.groups} if rule in _BY_FAN else {}
+        options = {"groups": self.groups, "fan": self.fan} if rule in _BY_FAN else {}
         values = np.asarray(rule(self.shape, numbers.generator(self.seed, self.number), **options))
         if values.shape != self.shape:
             raise ConfigError(f"the initialiser gave shape {values.shape}, but the parameter has "
@@ -184,9 +194,10 @@ class Start:
 _BY_FAN = {he_normal, he_uniform, lecun_normal, lecun_uniform, xavier_normal, xavier_uniform}
 
 
-def new_start(shape: Shape, rule: str | Rule | None, groups: int = 1) -> Start:
-    """The plan for the next parameter after `manual_seed`."""
-    return Start(shape, find_rule(rule), *numbers.next_parameter(), groups=groups)
+def new_start(shape: Shape, rule: str | Rule | None, groups: int = 1,
+              fan: Fan | None = None) -> Start:
+    """The plan for the next parameter after `manual_seed`; `fan`: if the shape does not tell it."""
+    return Start(shape, find_rule(rule), *numbers.next_parameter(), groups=groups, fan=fan)
 
 
 def apply(model: Module, rule: str | Rule, **options: Any) -> Module:
@@ -194,16 +205,17 @@ def apply(model: Module, rule: str | Rule, **options: Any) -> Module:
 
         nn.init.apply(model, "normal", std=0.01)
 
-    A weight is a parameter with two axes or more. Returns the model. Errors: ConfigError for an
-    unknown rule or option.
+    A weight is a parameter with two axes or more that is no bias. Returns the model.
+    Errors: ConfigError for an unknown rule or option.
     """
     function = find_rule(rule)
     assert function is not None
     for module in model.modules():
-        for parameter in module.own_parameters().values():
-            if parameter.ndim < 2:
+        for name, parameter in module.own_parameters().items():
+            if parameter.ndim < 2 or name.startswith("bias"):
                 continue
-            grouped = {"groups": getattr(module, "groups", 1)} if function in _BY_FAN else {}
+            grouped: dict[str, Any] = {} if function not in _BY_FAN else {
+                "groups": getattr(module, "groups", 1), "fan": parameter.fan}
             random = numbers.generator(*numbers.next_parameter())
             try:
                 values = function(parameter.shape, random, **grouped, **options)

@@ -90,9 +90,12 @@ class Parameter(Kept):
     when they are first asked for; the same ones whenever that is.
     """
 
+    fan: tuple[float, float] | None  # (fan_in, fan_out) where the shape does not tell them
+
     def __init__(self, data: Any, requires_grad: bool = True, *, dtype: Any = "float32"):
         start = data if isinstance(data, Start) else None
         super().__init__(np.zeros(()) if start else data, requires_grad, dtype=dtype)
+        self.fan = start.fan if start else None
         if start is not None:
             self._source, self._value = start, None
 

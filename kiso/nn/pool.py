@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from kiso import ops
-from kiso.nn.checks import sizes
+from kiso.errors import ConfigError
+from kiso.nn.checks import count, sizes
 from kiso.nn.reshaping import PassOn
 from kiso.ops import Value
 
-__all__ = ["AvgPool1d", "AvgPool2d", "AvgPool3d", "AvgPoolNd", "GlobalAvgPool", "GlobalMaxPool",
+__all__ = ["AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveAvgPoolNd",
+           "AvgPool1d", "AvgPool2d", "AvgPool3d", "AvgPoolNd", "GlobalAvgPool", "GlobalMaxPool",
            "MaxPool1d", "MaxPool2d", "MaxPool3d", "PoolNd"]
 
 Sizes = int | Sequence[int]
@@ -128,3 +130,57 @@ class GlobalMaxPool(PassOn):
     def forward(self, x: Value) -> Value:
         """(N, C, *S) -> (N, C)"""
         return ops.global_max_pool(x)
+
+
+class AdaptiveAvgPoolNd(PassOn):
+    """Means over a grid of windows, so that maps of any size come out as (N, C, *output_size).
+
+    Window j of O along an axis of S elements reaches from floor(j S / O) to ceil((j + 1) S / O).
+    `output_size` is a number, or one for each axis; None keeps an axis as it is. Base of the 1d, 2d
+    and 3d layers. Source: He et al. 2014 (spatial pyramid pooling).
+    Errors: ConfigError for sizes below 1, ShapeError for another number of axes.
+    """
+
+    ndim: ClassVar[int]
+    function: ClassVar[Callable[..., Any]]
+    output_size: int | tuple[int | None, ...] | None
+
+    def __init__(self, output_size: int | Sequence[int | None] | None):
+        name = type(self).__name__
+        if isinstance(output_size, Sequence):
+            if len(output_size) != self.ndim:
+                raise ConfigError(f"{name}: output_size is {output_size!r}; expected {self.ndim} "
+                                  "numbers, one for each spatial axis.")
+            self.output_size = tuple(n if n is None else count(name, "output_size", n)
+                                     for n in output_size)
+        else:
+            self.output_size = (None if output_size is None
+                                else count(name, "output_size", output_size))
+
+    def forward(self, x: Value) -> Value:
+        """(N, C, *S) -> (N, C, *output_size)"""
+        return type(self).function(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(AdaptiveAvgPoolNd):
+    """Means over windows of (N, C, L), as many as wanted."""
+
+    ndim = 1
+    function = staticmethod(ops.adaptive_avg_pool1d)
+
+
+class AdaptiveAvgPool2d(AdaptiveAvgPoolNd):
+    """Means over a grid of windows of (N, C, H, W), as many as wanted."""
+
+    ndim = 2
+    function = staticmethod(ops.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool3d(AdaptiveAvgPoolNd):
+    """Means over a grid of windows of (N, C, D, H, W), as many as wanted."""
+
+    ndim = 3
+    function = staticmethod(ops.adaptive_avg_pool3d)

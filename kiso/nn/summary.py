@@ -19,6 +19,7 @@ import numpy as np
 from kiso import ops
 from kiso.autograd import Tensor
 from kiso.errors import ConfigError
+from kiso.nn.lenet import SparseConv2d
 from kiso.nn.module import Module
 from kiso.nn.probe import run_shapes
 from kiso.nn.watching import watch
@@ -184,7 +185,7 @@ class Meter:
         self.rows[frame.row] = SummaryRow(
             self.names.get(id(module), "?"), _label(module),
             shapes[0] if len(shapes) == 1 else shapes, sum(fresh.values()),
-            frame.multiply_adds, memory if frame.computed else 0)
+            _connected(module, frame.multiply_adds), memory if frame.computed else 0)
 
     def unused(self, model: Module) -> Iterator[SummaryRow]:
         """Rows for modules with parameters that the model never called."""
@@ -194,6 +195,11 @@ class Meter:
                 self.counted.update(sizes)
                 yield SummaryRow(self.names[id(module)], _label(module), None,
                                  sum(sizes.values()), 0, 0)
+
+
+def _connected(module: Module, products: int) -> int:
+    """Products by weights that exist: a sparse convolution multiplies by zeros for the rest."""
+    return round(products * module.density) if isinstance(module, SparseConv2d) else products
 
 
 def _label(module: Module) -> str:

@@ -7,51 +7,34 @@ See `describe` for the list with meanings.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
 
 from kiso.errors import DescriptionError
-from kiso.nn import activation, container, conv, dropout, linear, norm, pool, reshaping
+from kiso.nn import activation, container, conv, dropout, linear, local, norm, pool, reshaping
 from kiso.nn.module import Module
-from kiso.ops import Shape
+from kiso.nn.spelling import (
+    Context,
+    Wrong,
+    dimensions,
+    joined,
+    number,
+    option,
+    real,
+    same,
+    split,
+    unlike,
+)
+from kiso.nn.vocabulary_more import BUILD, further_word
 from kiso.text import tr
 
-__all__ = ["NAMES", "Context", "Unknown", "Wrong", "layer_of", "word_of"]
-
-_LARGEST = 10**7
-_SIZES = r"\d+(?:x\d+)*"
-_OPTIONS = re.compile(rf"nobias|ceil|nopad|affine0|psame|pvalid|[kspdg]{_SIZES}", re.I)
-_FLOAT = r"-?\d+(?:\.\d*)?(?:e-?\d+)?|-?\.\d+"
-
-
-class Wrong(Exception):
-    """A word cannot be used like this; the message says why."""
-
-    unknown = False
-
-
-class Unknown(Wrong):
-    """There is no such word."""
-
-    unknown = True
-
-
-@dataclass
-class Context:
-    """What a word may depend on."""
-
-    shape: Shape  # of one sample in front of the layer
-    pools: int = 0  # pooling layers so far
-    last_units: int | None = None  # for a bare linear at the end
-
+__all__ = ["NAMES", "Context", "Wrong", "layer_of", "word_of"]
 
 # name -> (class, fixed options); what takes no numbers
 PLAIN: dict[str, type[Module]] = {
-    "flatten": reshaping.Flatten, "identity": reshaping.Identity, "gap": pool.GlobalAvgPool,
-    "gmp": pool.GlobalMaxPool, "relu": activation.ReLU, "relu6": activation.ReLU6,
-    "sigmoid": activation.Sigmoid, "tanh": activation.Tanh, "silu": activation.SiLU,
+    "flatten": reshaping.Flatten, "identity": reshaping.Identity,
+    "scaledtanh": activation.ScaledTanh, "gmp": pool.GlobalMaxPool,
+    "relu": activation.ReLU, "relu6": activation.ReLU6, "sigmoid": activation.Sigmoid,
+    "tanh": activation.Tanh, "silu": activation.SiLU,
     "softplus": activation.Softplus, "hardsigmoid": activation.Hardsigmoid,
     "hardswish": activation.Hardswish, "step": activation.Step, "softmax": activation.Softmax,
     "logsoftmax": activation.LogSoftmax, "gelu": activation.GELU,
@@ -64,13 +47,14 @@ NUMBERED: dict[str, tuple[Callable[..., Module], str, float]] = {
     "elu": (activation.ELU, "alpha", 1.0),
 }
 ALIASES = {"affine": "linear", "dense": "linear", "fc": "linear", "maxpool": "pool",
-           "swish": "silu", "batchnorm": "bn", "id": "identity", "drop": "dropout"}
+           "swish": "silu", "batchnorm": "bn", "id": "identity", "drop": "dropout",
+           "layernorm": "ln", "groupnorm": "gn", "instancenorm": "in"}
 CONVS = {1: conv.Conv1d, 2: conv.Conv2d, 3: conv.Conv3d}
 MAXPOOLS = {1: pool.MaxPool1d, 2: pool.MaxPool2d, 3: pool.MaxPool3d}
 AVGPOOLS = {1: pool.AvgPool1d, 2: pool.AvgPool2d, 3: pool.AvgPool3d}
 NORMS = {0: norm.BatchNorm1d, 1: norm.BatchNorm1d, 2: norm.BatchNorm2d, 3: norm.BatchNorm3d}
-NAMES = tuple(sorted({*PLAIN, *NUMBERED, *ALIASES, "avgpool", "bn", "conv", "linear", "pad", "pool",
-                      "reshape"}, key=len, reverse=True))
+NAMES = tuple(sorted({*PLAIN, *NUMBERED, *ALIASES, *BUILD, "avgpool", "bn", "conv", "linear",
+                      "pad", "pool", "reshape"}, key=len, reverse=True))
 
 
 def layer_of(word: str, context: Context) -> list[Module]:
@@ -81,79 +65,38 @@ def layer_of(word: str, context: Context) -> list[Module]:
     lower = word.lower()
     name = next((n for n in NAMES if lower.startswith(n)), None)
     if name is None:
-        raise Unknown(tr("{word} is no word of a model description.", word=word))
+        raise unlike(word)
     rest = lower[len(name):]
     kind = ALIASES.get(name, name)
     if kind in PLAIN:
         if rest:
-            raise Unknown(tr("{word} is no word of a model description.", word=word))
+            raise unlike(word)
         return [PLAIN[kind]()]
+    if kind in BUILD:
+        return [BUILD[kind](word, rest, context)]
     if kind in NUMBERED:
         make, _, default = NUMBERED[kind]
-        return [make(_float(word, rest, default))]
+        return [make(real(word, rest, default))]
     build = {"conv": _conv, "linear": _linear, "pool": _pool, "avgpool": _pool, "bn": _norm,
              "pad": _pad, "reshape": _reshape}[kind]
     return build(word, kind, rest, context)
 
 
-def _float(word: str, rest: str, default: float) -> float:
-    if not rest:
-        return default
-    if not re.fullmatch(_FLOAT, rest):
-        raise Wrong(tr("{word}: {rest} is no number.", word=word, rest=rest))
-    return float(rest)
-
-
-def _size(text: str) -> int | tuple[int, ...]:
-    numbers = [int(n) for n in text.split("x")]
-    if max(numbers) > _LARGEST:
-        raise Wrong(tr("{number} is too large; the limit is {limit}.", number=max(numbers),
-                       limit=_LARGEST))
-    return numbers[0] if len(numbers) == 1 else tuple(numbers)
-
-
-def _split(word: str, rest: str, allowed: str) -> tuple[Any, dict[str, Any]]:
-    """("30", {"k": 5}) of "30k5": the leading number, if any, and the options."""
-    head = re.match(_SIZES, rest)
-    number = _size(head[0]) if head else None
-    at, options = head.end() if head else 0, dict[str, Any]()
-    while at < len(rest):
-        found = _OPTIONS.match(rest, at)
-        key = "" if found is None else next(
-            (k for k in ("nobias", "ceil", "nopad") if found[0].startswith(k)), found[0][0])
-        if found is None or f" {key} " not in f" {allowed} ":
-            raise Wrong(tr("{word}: {rest} is no option here; it takes {options}.", word=word,
-                           rest=rest[at:], options=allowed))
-        if key in options:
-            raise Wrong(tr("{word}: {option} is given twice.", word=word, option=key))
-        value = found[0][len(key):]
-        options[key] = True if not value else (
-            value if value in ("same", "valid") else _size(value))
-        at = found.end()
-    return number, options
-
-
-def _maps(word: str, context: Context) -> int:
-    """Number of spatial axes in front of the layer, 1 to 3."""
-    ndim = len(context.shape) - 1
-    if ndim not in CONVS:
-        raise Wrong(tr("{word} needs maps (channels, height, width), but here each sample has the "
-                       "shape {shape}.", word=word, shape=context.shape))
-    return ndim
-
-
 def _conv(word: str, kind: str, rest: str, context: Context) -> list[Module]:
-    ndim = _maps(word, context)
-    channels, o = _split(word, rest, "k s p d g nobias")
+    ndim = dimensions(word, context)
+    channels, o = split(word, rest, "k s p d g nobias" + " untied" * (ndim == 2))
     if channels is None:
         channels = min(512, 16 * 2**context.pools)
     kernel, padding = (o["k"], o.get("p", 0)) if "k" in o else (3, o.get("p", "same"))
+    if "untied" in o:
+        return [local.UntiedConv2d(context.shape[0], channels, context.shape[1:], kernel,
+                                   o.get("s", 1), padding, o.get("d", 1), o.get("g", 1))]
     return [CONVS[ndim](context.shape[0], channels, kernel, o.get("s", 1), padding, o.get("d", 1),
                         o.get("g", 1), "nobias" not in o)]
 
 
 def _linear(word: str, kind: str, rest: str, context: Context) -> list[Module]:
-    units, o = _split(word, rest, "nobias")
+    units, o = split(word, rest, "nobias")
     if units is None:
         units = context.last_units or 100
     layers: list[Module] = [reshaping.Flatten()] if len(context.shape) > 1 else []
@@ -161,9 +104,9 @@ def _linear(word: str, kind: str, rest: str, context: Context) -> list[Module]:
 
 
 def _pool(word: str, kind: str, rest: str, context: Context) -> list[Module]:
-    ndim = _maps(word, context)
+    ndim = dimensions(word, context)
     allowed = "s p ceil nopad" if kind == "avgpool" else "s p ceil"
-    size, o = _split(word, rest, allowed)
+    size, o = split(word, rest, allowed)
     size, stride = 2 if size is None else size, o.get("s")
     if kind == "avgpool":
         return [AVGPOOLS[ndim](size, stride, o.get("p", 0), "ceil" in o, "nopad" not in o)]
@@ -181,14 +124,14 @@ def _norm(word: str, kind: str, rest: str, context: Context) -> list[Module]:
 
 
 def _pad(word: str, kind: str, rest: str, context: Context) -> list[Module]:
-    width, _ = _split(word, rest, "")
+    width, _ = split(word, rest, "")
     if not isinstance(width, int):
         raise Wrong(tr("{word}: write pad with one width, for example pad1.", word=word))
     return [reshaping.Pad(width)]
 
 
 def _reshape(word: str, kind: str, rest: str, context: Context) -> list[Module]:
-    shape, _ = _split(word, rest, "")
+    shape, _ = split(word, rest, "")
     if shape is None:
         raise Wrong(tr("{word}: write reshape with the new shape, for example reshape16x4x4.",
                        word=word))
@@ -197,56 +140,45 @@ def _reshape(word: str, kind: str, rest: str, context: Context) -> list[Module]:
 
 # Back to text -------------------------------------------------------------------------------------
 
-def _same(layer: Module, other: Module) -> bool:
-    """Whether two layers are the same but for their weights."""
-    return type(layer) is type(other) and layer.extra_repr() == other.extra_repr()
-
-
-def _joined(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "x".join(map(str, cast("tuple[int, ...]", value)))
-    return str(value)
-
-
-def _option(letter: str, value: Any, default: Any) -> str:
-    return "" if value == default else letter + _joined(value)
-
-
 def _conv_word(m: conv.ConvNd) -> str:
-    return (f"conv{m.out_channels}k{_joined(m.kernel_size)}" + _option("s", m.stride, 1)
-            + _option("p", m.padding, 0) + _option("d", m.dilation, 1) + _option("g", m.groups, 1)
-            + "nobias" * (m.bias is None))
+    return (f"conv{m.out_channels}k{joined(m.kernel_size)}" + option("s", m.stride, 1)
+            + option("p", m.padding, 0) + option("d", m.dilation, 1) + option("g", m.groups, 1)
+            + ("untied" if isinstance(m, local.UntiedConv2d) else "nobias" * (m.bias is None)))
 
 
 def _pool_word(m: pool.PoolNd) -> str:
     name = "avgpool" if isinstance(m, pool.AvgPoolNd) else "pool"
     nopad = isinstance(m, pool.AvgPoolNd) and not m.count_include_pad
-    return (name + _joined(m.kernel_size) + _option("s", m.stride, m.kernel_size)
-            + _option("p", m.padding, 0) + "ceil" * m.ceil_mode + "nopad" * nopad)
+    return (name + joined(m.kernel_size) + option("s", m.stride, m.kernel_size)
+            + option("p", m.padding, 0) + "ceil" * m.ceil_mode + "nopad" * nopad)
 
 
 def word_of(layer: Module) -> str:
     """The word for a layer.  Errors: DescriptionError if no word stands for exactly this layer."""
     for name, cls in PLAIN.items():
-        if type(layer) is cls and _same(layer, cls()):
+        if type(layer) is cls and same(layer, cls()):
             return name
+    if type(layer) is pool.GlobalAvgPool:
+        return "gap"
     for name, (cls, attribute, default) in NUMBERED.items():
         if type(layer) is cls:
             value = getattr(layer, attribute)
-            number = f"{value:.17g}" if float(f"{value:.6g}") != value else f"{value:.6g}"
-            return name + ("" if value == default else number.replace("e+", "e"))
-    if type(layer) in CONVS.values() and isinstance(layer, conv.ConvNd):
+            return name + ("" if value == default else number(value))
+    further = further_word(layer)
+    if further is not None:
+        return further
+    if type(layer) in (*CONVS.values(), local.UntiedConv2d) and isinstance(layer, conv.ConvNd):
         return _conv_word(layer)
     if type(layer) in (*MAXPOOLS.values(), *AVGPOOLS.values()) and isinstance(layer, pool.PoolNd):
         return _pool_word(layer)
     if isinstance(layer, linear.Linear):
         return f"linear{layer.out_features}" + "nobias" * (layer.bias is None)
-    if isinstance(layer, norm.BatchNormNd) and _same(layer, type(layer)(layer.num_features)):
+    if isinstance(layer, norm.BatchNormNd) and same(layer, type(layer)(layer.num_features)):
         return "bn"
     if isinstance(layer, reshaping.Pad) and isinstance(layer.padding, int) and not layer.value:
         return f"pad{layer.padding}"
     if isinstance(layer, reshaping.Reshape) and -1 not in layer.shape:
-        return f"reshape{_joined(layer.shape)}"
+        return f"reshape{joined(layer.shape)}"
     if isinstance(layer, container.Sequential):
         return f"seq({_words(layer)})"
     if isinstance(layer, container.Residual):

@@ -19,8 +19,8 @@ from kiso.ops.special import erf, erf_array
 
 __all__ = ["Elu", "Gelu", "GeluTanh", "HardSigmoid", "HardSwish", "HardTanh", "LeakyRelu", "Relu",
            "Sigmoid", "Silu", "Softplus", "Step", "Tanh", "elu", "gelu", "hardsigmoid",
-           "hardswish", "hardtanh", "identity", "leaky_relu", "relu", "relu6", "sigmoid", "silu",
-           "softplus", "step", "tanh"]
+           "hardswish", "hardtanh", "identity", "leaky_relu", "relu", "relu6", "scaled_tanh",
+           "sigmoid", "silu", "softplus", "step", "tanh"]
 
 _SMOOTH = (
     Sample((2, 3)),
@@ -265,6 +265,11 @@ def sigmoid(x: Value) -> Value:
 def tanh(x: Value) -> Value:
     """Hyperbolic tangent, from -1 to 1; f' peaks at 1 at x = 0."""
     return Tanh()(x)
+
+
+def scaled_tanh(x: Value, scale: float = 1.7159, slope: float = 2 / 3) -> Value:
+    """scale * tanh(slope * x): f(1) = 1 and f(-1) = -1, where it bends most (LeCun et al. 1998)."""
+    return scale * tanh(slope * x)
 
 
 def relu(x: Value) -> Value:

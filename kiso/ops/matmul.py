@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kiso.errors import ShapeError
 from kiso.ops.broadcast import broadcast_shapes, sum_to
 from kiso.ops.op import Array, Op, Shape, Value, shape_of
@@ -45,10 +47,16 @@ def swap_last(x: Value) -> Value:
 
 
 def matmul(a: Value, b: Value) -> Value:
-    """A @ B as NumPy's: vectors count as a row on the left and as a column on the right."""
+    """A @ B as NumPy's: vectors count as a row on the left and as a column on the right.
+
+    A stack (..., n, k) times one matrix is a single product with all the rows below each other.
+    """
     left, right = shape_of(a), shape_of(b)
     if not left or not right:
         raise ShapeError(f"matmul: shapes {left} and {right}: numbers are multiplied with *.")
+    if len(left) > 2 and len(right) == 2 and left[-1] == right[0]:
+        return reshape(MatMul()(reshape(a, (math.prod(left[:-1]), left[-1])), b),
+                       (*left[:-1], right[1]))
     y = MatMul()(reshape(a, (1, *left)) if len(left) == 1 else a,
                  reshape(b, (*right, 1)) if len(right) == 1 else b)
     shape = shape_of(y)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Draw", "Sample"]
+__all__ = ["Draw", "Given", "Sample"]
 
 
 @dataclass(frozen=True, init=False)
@@ -48,11 +48,24 @@ class Draw:
         return values.reshape(self.shape).astype(float_type)
 
 
-class Sample:
-    """Inputs (shapes or `Draw`s) and the op's attributes as keywords."""
+class Given:
+    """An input that is no matter of chance: tables that must fit each other."""
 
-    def __init__(self, *inputs: tuple[int, ...] | Draw, **attributes: Any):
-        self.inputs = tuple(x if isinstance(x, Draw) else Draw(*x) for x in inputs)
+    def __init__(self, values: npt.ArrayLike):
+        self.values = np.asarray(values)
+        self.shape: tuple[int, ...] = self.values.shape
+
+    def array(self, rng: np.random.Generator, float_type: str = "float64") -> npt.NDArray[Any]:
+        """The values; floats in the given type."""
+        kind = float_type if self.values.dtype.kind == "f" else self.values.dtype
+        return self.values.astype(kind)
+
+
+class Sample:
+    """Inputs (shapes, `Draw`s or `Given`) and the op's attributes as keywords."""
+
+    def __init__(self, *inputs: tuple[int, ...] | Draw | Given, **attributes: Any):
+        self.inputs = tuple(Draw(*x) if isinstance(x, tuple) else x for x in inputs)
         self.attributes = attributes
 
     def arrays(self, seed: int = 0, float_type: str = "float64") -> list[npt.NDArray[Any]]:

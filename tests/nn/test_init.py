@@ -158,3 +158,26 @@ def test_shapes_are_known_without_drawing() -> None:
     assert layer.weight.size == 10**10
     assert layer.weight.dtype == np.float32
     assert nn.Sequential(layer).summary((10**5,)).parameters == 10**10 + 10**5
+
+
+def test_fans_of_layers_with_other_weights() -> None:
+    """The variance of the outputs tells: with LeCun's rule it stays 1, whatever the layout."""
+    nn.manual_seed(0)
+    layers = [
+        (nn.ConvTranspose2d(24, 10, 4, 2, init="lecun_normal"), (24 * 4, 10 * 16)),
+        (nn.ConvTranspose2d(24, 12, 3, 1, groups=2, init="lecun_normal"), (12 * 9, 6 * 9)),
+        (nn.LocallyConnected2d(12, 8, (9, 8), 3, 2, init="lecun_normal"), (12 * 9, 8 * 9 / 4)),
+        (nn.SparseConv2d(nn.LENET5_C3, 5, init="lecun_normal"), (60 / 16 * 25, 60 / 6 * 25)),
+    ]
+    for layer, expected in layers:
+        assert layer.fan == pytest.approx(expected)
+        for again in (layer, init.apply(layer, "lecun_normal")):
+            assert again.weight.data.var() == pytest.approx(1 / expected[0], rel=0.1)
+    x = rng().standard_normal((8, 24, 12, 12)).astype(np.float32)
+    inner = layers[0][0](x).data[:, :, 4:-4, 4:-4]
+    assert inner.var() == pytest.approx(1, rel=0.15)
+
+
+def test_weights_of_a_layer_with_fans_of_its_own_follow_the_activation() -> None:
+    net = nn.Sequential(nn.ConvTranspose2d(32, 32, 4, 4), nn.ReLU())
+    assert net[0].weight.data.var() == pytest.approx(2 / 32, rel=0.1)

@@ -4,6 +4,7 @@
     shape         shape, broadcast, index, resample
     reduce        reduce, matmul, softmax, loss, norm
     windows       im2col, conv, pool
+    banded        banded
     random        random
 """
 
