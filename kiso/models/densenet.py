@@ -9,6 +9,7 @@ these are its DenseNet-BC. Layers are called as in torchvision:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from kiso import nn, ops
@@ -18,7 +19,6 @@ from kiso.text import tr
 
 __all__ = ["DenseLayer", "DenseNet", "densenet121", "densenet169", "densenet201"]
 
-COUNTS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 ERRORS = {121: 25.02, 169: 23.80, 201: 22.58}  # % top-1, table 3, one crop
 GROWTH = 32
 BOTTLENECK = 4  # a 1x1 brings the many channels to so many times the growth
@@ -64,7 +64,7 @@ class Features(Chain):
 
     channels: int
 
-    def __init__(self, counts: tuple[int, ...], in_channels: int, width: float, small: bool):
+    def __init__(self, counts: Sequence[int], in_channels: int, width: float, small: bool):
         growth = scaled(GROWTH, width)
         c = 2 * growth
         kernel, stride = (3, 1) if small else (7, 2)
@@ -84,16 +84,16 @@ class Features(Chain):
 
 
 class DenseNet(Net):
-    """First convolution, four dense blocks with transitions between, mean of each map, one dense
+    """First convolution, dense blocks with transitions between, mean of each map, one dense
     layer.  (N, in_channels, H, W) -> (N, num_classes)
 
-    `small`: the first convolution is 3x3 with stride 1, and no pooling follows.
+    `counts` are the layers of each block. `small`: the first convolution is 3x3 with stride 1, and no pooling follows.
     """
 
-    def __init__(self, depth: int, num_classes: int, in_channels: int = 3,
+    def __init__(self, counts: Sequence[int], num_classes: int, in_channels: int = 3,
                  input_size: Size = 224, width: float = 1.0, small: bool | None = None):
         self.small = is_small(input_size, small)
-        self.features = Features(COUNTS[depth], in_channels, width, self.small)
+        self.features = Features(counts, in_channels, width, self.small)
         self.relu = nn.ReLU()
         self.avgpool = nn.GlobalAvgPool()
         self.classifier = nn.Linear(self.features.channels, num_classes)
@@ -118,16 +118,16 @@ def card(name: str) -> Card:
 @net(card)
 def densenet121(num_classes: int = 1000, **options: Unpack[Large]) -> DenseNet:
     """DenseNet-121: blocks of 6, 12, 24 and 16 layers."""
-    return DenseNet(121, num_classes, **options)
+    return DenseNet((6, 12, 24, 16), num_classes, **options)
 
 
 @net(card)
 def densenet169(num_classes: int = 1000, **options: Unpack[Large]) -> DenseNet:
     """DenseNet-169: blocks of 6, 12, 32 and 32 layers."""
-    return DenseNet(169, num_classes, **options)
+    return DenseNet((6, 12, 32, 32), num_classes, **options)
 
 
 @net(card)
 def densenet201(num_classes: int = 1000, **options: Unpack[Large]) -> DenseNet:
     """DenseNet-201: blocks of 6, 12, 48 and 32 layers."""
-    return DenseNet(201, num_classes, **options)
+    return DenseNet((6, 12, 48, 32), num_classes, **options)
