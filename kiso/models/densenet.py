@@ -87,7 +87,8 @@ class DenseNet(Net):
     """First convolution, dense blocks with transitions between, mean of each map, one dense
     layer.  (N, in_channels, H, W) -> (N, num_classes)
 
-    `counts` are the layers of each block. `small`: the first convolution is 3x3 with stride 1, and no pooling follows.
+    `counts` are the layers of each block. `small`: the first convolution is 3x3 with stride 1, and
+    no pooling follows.
     """
 
     def __init__(self, counts: Sequence[int], num_classes: int, in_channels: int = 3,

@@ -46,7 +46,7 @@ NETS: dict[str, tuple[int, Callable[[], Any]]] = {
     "wide_resnet(depth=10, k=2)": (
         16, lambda: torch_nets.preact((1, 1, 1), 16, (32, 64, 128), 10)),
     "mobilenet_v1(width=0.25, small)": (32, lambda: torch_nets.mobilenet(8, 10, stride=1)),
-    "DenseNet of few layers": (64, lambda: torch_nets.densenet((2, 3, 2), 4, 10, large=True)),
+    "DenseNet of few layers": (16, lambda: torch_nets.densenet((2, 3, 2), 4, 10)),
     "densenet121(width=0.125, small)": (
         16, lambda: torch_nets.densenet((6, 12, 24, 16), 4, 10)),
     "densenet121(width=0.125, small=false)": (
