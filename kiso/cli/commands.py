@@ -364,7 +364,8 @@ def models_command() -> Command:
                      help=tr("Measure how long one sample takes here; slow for large nets."))
     return Command(
         "models", tr("List the models that have a name, or show the card of one."),
-        ("kiso models", "kiso models resnet50", "kiso models 'vgg16(small)' --time"),
+        ("kiso models", "kiso models 'resnet50(version=1.5)'",
+         "kiso models vgg16 --input 3x64x64 --time"),
         (name, *sample_options(), measure, threads_option(tr("Measurement"))), run)
 
 

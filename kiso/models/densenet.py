@@ -19,7 +19,7 @@ from kiso.text import tr
 
 __all__ = ["DenseLayer", "DenseNet", "densenet121", "densenet169", "densenet201"]
 
-ERRORS = {121: 25.02, 169: 23.80, 201: 22.58}  # % top-1, table 3, one crop
+ERRORS = {121: "25.02", 169: "23.80", 201: "22.58"}  # % top-1, table 3, one crop
 GROWTH = 32
 BOTTLENECK = 4  # a 1x1 brings the many channels to so many times the growth
 

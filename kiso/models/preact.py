@@ -145,8 +145,8 @@ def wide_card(name: str) -> Card:
         tr("Classes of small photographs (CIFAR-10, 32x32, 10 classes)."),
         tr("As a pre-activation ResNet of three stages, with k times as many channels; depth "
            "layers, 6 n + 4."),
-        tr("{error} % error on CIFAR-10 (test); with dropout=0.3: {other} %", error=4.0,
-           other=3.89),
+        tr("{error} % error on CIFAR-10 (test); with dropout=0.3: {other} %", error="4.00",
+           other="3.89"),
         differences=(tr("torchvision's wide nets are other ones: bottlenecks for ImageNet"),))
 
 

@@ -42,7 +42,7 @@ class Stage:
 
 def structure(net: nn.Module, input_shape: Shape) -> list[Stage]:
     """The rows, in the order in which the parts work. A row begins with a convolution, a dense
-    layer, a pooling or a block; norms, activations and the like belong to the row before them."""
+    layer, a pooling or a block; what follows a layer (norm, activation, ...) belongs to its row."""
     shapes: dict[int, Shape] = {}
 
     def after(module: nn.Module, xs: tuple[Any, ...], y: Any) -> None:
@@ -52,16 +52,19 @@ def structure(net: nn.Module, input_shape: Shape) -> list[Stage]:
     with nn.watch(after=after):
         rows = net.summary(input_shape).rows
     stages: list[Stage] = []
+    after_block = True
     for name, unit in _units(net):
         if isinstance(unit, nn.Identity) or id(unit) not in shapes:
             continue
         own = [r for r in rows if r.name == name or r.name.startswith(f"{name}.")]
         new = Stage(name, name, _label(unit), shapes[id(unit)], sum(r.parameters for r in own),
                     sum(r.multiply_adds for r in own))
-        if stages and not (isinstance(unit, LEADS) or any(unit.children())):
-            _append(stages[-1], new)
-        else:
+        block = any(unit.children())
+        if block or after_block or isinstance(unit, LEADS):
             stages.append(new)
+        else:
+            _append(stages[-1], new)
+        after_block = block
     return list(_merged(stages))
 
 
