@@ -118,7 +118,8 @@ def training_options() -> list[Option]:
     by_task = tr("follows from the data")
     return [
         Option(name="model", short="-m", metavar="TEXT", default=by_task, panel=panel,
-               help=tr("Layers in words (`kiso summary --help` shows how), or a model's name.")),
+               help=tr("Layers in words (`kiso summary --help` shows how), or a model's name "
+                       "(`kiso models` lists them).")),
         Option(name="epochs", short="-e", metavar="N", read=whole, default=by_task, panel=panel,
                help=tr("Passes over the training samples.")),
         Option(name="batch_size", short="-b", metavar="N", read=whole, default=by_task,
@@ -277,14 +278,21 @@ def model_options() -> tuple[Option, ...]:
     """Which model, for what it is looked at."""
     model = Option(name="model", kind="required", metavar="MODEL", panel=tr("Arguments"),
                    help=tr("Layers in words, for example 'conv30k5 relu pool2 flatten linear10', "
-                           "or a model's name."))
-    size = Option(name="input", kind="needed", short="-i", metavar="1x28x28", read=dimensions,
-                  panel=tr("Model"),
+                           "or a model's name, which `kiso models` lists."))
+    return model, *sample_options()
+
+
+def sample_options() -> tuple[Option, ...]:
+    """What a model is made for."""
+    panel = tr("Model")
+    size = Option(name="input", short="-i", metavar="1x28x28", read=dimensions, panel=panel,
+                  default=tr("what a model by name was made for"),
                   help=tr("Shape of a sample: channels, height and width; for tables the number of "
                           "columns."))
-    outputs = Option(name="outputs", metavar="N", read=count, default="10", panel=tr("Model"),
-                     help=tr("Classes or target values, for models that are called by name."))
-    return model, size, outputs
+    outputs = Option(name="outputs", metavar="N", read=count, panel=panel,
+                     default=tr("what a model by name was made for, else 10"),
+                     help=tr("Classes or target values."))
+    return size, outputs
 
 
 def summary_command() -> Command:
@@ -296,7 +304,7 @@ def summary_command() -> Command:
     return Command(
         "summary", tr("List a model's layers, shapes, parameters and costs."),
         ('kiso summary "conv30k5 relu pool2 flatten linear10" --input 1x28x28',
-         'kiso summary "linear64 relu linear1" --input 12'),
+         "kiso summary 'resnet18(width=0.5)' --input 3x64x64"),
         model_options(), run, {tr("Words for layers"): layer_words()})
 
 
@@ -348,6 +356,24 @@ def profile_command() -> Command:
          threads_option(measuring), conv_option(measuring)), run)
 
 
+def models_command() -> Command:
+    """`kiso models`."""
+    def run(output: Output, **values: Any) -> int:
+        from kiso.cli.zoo import zoo
+        return zoo(output, **values)
+
+    name = Option(name="model", kind="argument", metavar="NAME", panel=tr("Arguments"),
+                  default=tr("all, in a table"),
+                  help=tr("A model whose card is wanted, with options in brackets if it has some."))
+    measure = Option(name="time", kind="flag", panel=tr("Measurement"),
+                     help=tr("Measure how long one sample takes here; slow for large nets."))
+    return Command(
+        "models", tr("List the models that have a name, or show the card of one."),
+        ("kiso models", "kiso models 'resnet50(version=1.5)'",
+         "kiso models vgg16 --input 3x64x64 --time"),
+        (name, *sample_options(), measure, threads_option(tr("Measurement"))), run)
+
+
 def info_command() -> Command:
     """`kiso info`."""
     def run(output: Output, **values: Any) -> int:
@@ -362,5 +388,5 @@ def info_command() -> Command:
 def all_commands() -> list[Command]:
     """Every command, in the order of the help."""
     return [train_command(), resume_command(), evaluate_command(), predict_command(),
-            report_command(), summary_command(), show_command(), profile_command(),
-            info_command()]
+            report_command(), models_command(), summary_command(), show_command(),
+            profile_command(), info_command()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kiso import config
 from kiso.cli.machine import blas, memory_bytes, package_versions, processor
 from kiso.cli.output import Output, in_thousands
-from kiso.errors import DataError, DescriptionError
+from kiso.errors import DataError
 from kiso.text import tr
 
 if TYPE_CHECKING:
@@ -43,21 +43,24 @@ def of_one_sample(shape: Any) -> Any:
     return shape[1:] if shape else None
 
 
-def model_of(text: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """A model by name, or from a description that may end in any shape."""
-    from kiso import models, nn
+def model_of(text: str, shape: tuple[int, ...] | None, outputs: int | None
+             ) -> tuple[nn.Module, tuple[int, ...]]:
+    """A model by name, or from a description that may end in any shape, and the shape of a sample.
+    What is not given is what the net was made for; descriptions end in 10 outputs."""
+    from kiso import models
 
-    try:
-        return nn.from_text(models.describe(text, shape), shape, outputs)
-    except DescriptionError:
-        if len(text.split()) == 1:  # perhaps a wrong name: the other message lists the models
-            models.create(text, shape, outputs)
-        raise
+    entry = models.find(text)
+    if entry is None:
+        net = models.build(text, shape, outputs or 10)
+        return net, cast("tuple[int, ...]", shape)  # without a shape build refuses
+    shape = shape or entry.shape
+    return models.build(text, shape, outputs), shape
 
 
-def summary(output: Output, model: str, input: tuple[int, ...], outputs: int = 10) -> int:
+def summary(output: Output, model: str, input: tuple[int, ...] | None = None,
+            outputs: int | None = None) -> int:
     """Layers of a model: shapes of one sample, parameters, multiply-adds, memory."""
-    net = model_of(model, input, outputs)
+    net, input = model_of(model, input, outputs)
     found = net.summary(input)
     rows = [[row.name, row.layer, dimensions(of_one_sample(row.output_shape)),
              in_thousands(row.parameters), in_thousands(row.multiply_adds),

@@ -33,7 +33,7 @@ __all__ = [
 
 Reader = Callable[[str, str], Any]
 
-NAMED = ("option", "flag", "needed")  # kinds that begin with --
+NAMED = ("option", "flag")  # kinds that begin with --
 
 
 def text(flag: str, value: str) -> str:
@@ -130,7 +130,7 @@ class Option:
     metavar: str = ""
     read: Reader = text
     default: str = ""
-    kind: str = "option"  # or "flag", "needed", "argument", "required", "many"
+    kind: str = "option"  # or "flag", "argument", "required", "many"
     short: str = ""
     decls: tuple[str, ...] = field(init=False)
 
@@ -161,7 +161,7 @@ def parameter(option: Option) -> inspect.Parameter:
 
     missing = inspect.Parameter.empty
     kinds: dict[str, tuple[Any, Any]] = {
-        "flag": (bool, False), "option": (str | None, None), "needed": (str, missing),
+        "flag": (bool, False), "option": (str | None, None),
         "argument": (str | None, None), "required": (str, missing), "many": (list[str], missing)}
     kind, default = kinds[option.kind]
     info: Any = typer.Argument(metavar=option.metavar)

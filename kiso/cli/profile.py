@@ -24,17 +24,19 @@ SHORT = {"ConvInputGrad": "Conv gx", "ConvWeightGrad": "Conv gW",
          "SoftmaxCrossEntropy": "CrossEntropy"}
 
 
-def profile(output: Output, model: str, input: tuple[int, ...], batch: int = 32, outputs: int = 10,
-            optimizer: str = "adam", threads: int | None = None, conv: str | None = None,
-            seconds: float = 1.0, kernels: bool = False, out: str | None = None) -> int:
+def profile(output: Output, model: str, input: tuple[int, ...] | None = None, batch: int = 32,
+            outputs: int | None = None, optimizer: str = "adam", threads: int | None = None,
+            conv: str | None = None, seconds: float = 1.0, kernels: bool = False,
+            out: str | None = None) -> int:
     """Compile and run a training step; print what each layer (and kernel) costs."""
     from kiso.report.profile import profile as measured
 
     if not 0 < seconds < 3600:
         raise ConfigError(tr("--seconds is {value}; expected a number above 0 and below 3600.",
                              value=seconds))
-    found = measured(model_of(model, input, outputs), input, batch, optimizer=optimizer,
-                     threads=threads, conv=conv, seconds=seconds)
+    net, input = model_of(model, input, outputs)
+    found = measured(net, input, batch, optimizer=optimizer, threads=threads, conv=conv,
+                     seconds=seconds)
     content = {"model": model, "input": input, "optimizer": optimizer, "machine": processor(),
                **found.to_dict()}
     if out:

@@ -66,12 +66,14 @@ def formed(graph: Graph, conv: str | None) -> str:
     return program_text(Program([k for k in program.kernels if k.name in forms]), forms)
 
 
-def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph", batch: int = 1,
-         outputs: int = 10, gradients: bool = False, conv: str | None = None) -> int:
+def show(output: Output, model: str, input: tuple[int, ...] | None = None, stage: str = "graph",
+         batch: int = 1, outputs: int | None = None, gradients: bool = False,
+         conv: str | None = None) -> int:
     """Print one stage: the traced graph, the graph after all passes, the kernels as formulas and
     Winograd's convolutions, the IR that LLVM gets, or the machine's instructions."""
     check_choice("--stage", stage, STAGES)
-    graph = graph_of(model_of(model, input, outputs), input, batch, gradients)
+    net, input = model_of(model, input, outputs)
+    graph = graph_of(net, input, batch, gradients)
     if stage != "graph":
         graph = optimise(graph)
     text = str(graph)

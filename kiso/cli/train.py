@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kiso import config, models
+from kiso import config
 from kiso.cli.figures import score_rows, significant
 from kiso.cli.machine import processor
 from kiso.cli.output import Output, cell_width, in_thousands, list_some
@@ -151,12 +151,8 @@ def pairs(remarks: Any) -> list[str]:
 
 
 def model_line(setup: Any) -> str:
-    """The layers in words, behind the name if the model has one."""
-    name = setup.model_text
-    if not name:
-        return type(setup.step.model).__name__
-    words = models.describe(name, setup.splits.train.input_shape)
-    return words if words == name else f"{name}: {words}"
+    """The model in words: its name with options, or its layers."""
+    return setup.model_text or type(setup.step.model).__name__
 
 
 def training_lines(setup: Any) -> list[str]:

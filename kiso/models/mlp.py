@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kiso import nn
 from kiso.errors import ConfigError
+from kiso.models.base import Card, text_net
+from kiso.text import tr
 
 __all__ = ["linear_text", "mlp", "mlp_text", "tabular", "tabular_text"]
 
@@ -40,3 +42,18 @@ def tabular_text(input_shape: tuple[int, ...]) -> str:
 def tabular(in_features: int, out_features: int) -> nn.Sequential:
     """Net for CSV tables: two hidden layers of 64 units."""
     return nn.from_text(tabular_text((in_features,)), (in_features,), out_features)
+
+
+def card(name: str) -> Card:
+    """The card of each of the three."""
+    structure = {"linear": tr("One dense layer."),
+                 "mlp": tr("A hidden layer of 100 units with ReLU, one dense layer."),
+                 "tabular": tr("Two hidden layers of 64 units with ReLU, one dense layer.")}
+    task = tr("Tables of numbers and categories: classes or values.") if name == "tabular" else \
+        tr("A first net for anything: classes or values.")
+    return Card(0, "Kiso", task, structure[name])
+
+
+text_net("linear", linear_text, card, (1, 28, 28))
+text_net("mlp", mlp_text, card, (1, 28, 28))
+text_net("tabular", tabular_text, card, (13,))

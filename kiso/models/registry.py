@@ -1,55 +1,92 @@
-"""Models by name: what `--model` takes, a name from the table below or a description in text."""
+"""Models by name: what `--model` takes, a name with options or a description in text."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from kiso import nn
 from kiso.errors import ConfigError, DescriptionError
-from kiso.models.cnn import cnn_text
-from kiso.models.mlp import linear_text, mlp_text, tabular_text
+from kiso.models.base import MODELS, Entry, Net
+from kiso.models.call import head, parse_call
 from kiso.text import tr
 
-__all__ = ["MODELS", "create", "default_model", "describe"]
-
-# Name -> description for an input shape; a bare `linear` at the end takes the number of outputs.
-MODELS: dict[str, Callable[[tuple[int, ...]], str]] = {
-    "cnn": cnn_text,
-    "linear": linear_text,
-    "mlp": mlp_text,
-    "tabular": tabular_text,
-}
+__all__ = ["build", "create", "default_model", "find", "no_name", "text_of"]
 
 
-def describe(name_or_text: str, input_shape: Sequence[int]) -> str:
-    """The description behind a name; a description stays what it is."""
-    make = MODELS.get(name_or_text.strip().lower())
-    return name_or_text if make is None else make(tuple(input_shape))
+def find(name_or_text: str) -> Entry | None:
+    """What the table says of a name (with or without options); None for a description.
 
-
-def create(name_or_text: str, input_shape: Sequence[int], outputs: int) -> nn.Sequential:
-    """Build a model by name ("cnn", "mlp", ...) or from a description ("flatten linear10").
-
-    `input_shape` is that of one sample, `outputs` the number of classes or target values.
-    Errors: DescriptionError with near names; ConfigError if the model puts out another number.
+    Errors: DescriptionError for options that the net does not take.
     """
-    text = describe(name_or_text, input_shape)
+    call = parse_call(name_or_text)
+    return None if call is None else call[0]
+
+
+def build(name_or_text: str, input_shape: Sequence[int] | None = None,
+          outputs: int | None = None) -> nn.Module:
+    """A model by name ("cnn", "resnet18(width=0.5)") or from a description ("flatten linear10").
+
+    `input_shape` is that of one sample, `outputs` the number of classes or target values; without
+    them a name stands for the net as it was published. Errors: DescriptionError with near names;
+    ConfigError for a description without an input shape, and for impossible options.
+    """
+    call = parse_call(name_or_text)
+    if call is not None:
+        entry, options = call
+        return entry.make(tuple(input_shape or entry.shape), outputs or entry.classes, options)
+    if input_shape is None:
+        raise ConfigError(no_name(name_or_text) + " " + tr(
+            "Layers in words need the shape of a sample, for example --input 1x28x28."))
     try:
-        model = nn.from_text(text, input_shape, outputs)
+        return nn.from_text(name_or_text, input_shape, outputs)
     except DescriptionError as error:
-        words = name_or_text.split()
-        near = difflib.get_close_matches(name_or_text.strip().lower(), MODELS, 2, 0.5)
-        if len(words) != 1 or name_or_text.strip().lower() in MODELS:
-            raise
-        hint = tr("Did you mean {words}?", words=", ".join(near)) + " " if near else ""
-        raise DescriptionError(f"{error}\n" + hint + tr(
-            "Models by name: {names}.", names=", ".join(MODELS))) from None
+        raise _with_names(error, name_or_text) from None
+
+
+def no_name(text: str) -> str:
+    """What to say of a text that is no model's name."""
+    return tr("{text!r} is no model's name.", text=text) + " " + _near(head(text))
+
+
+def _with_names(error: DescriptionError, text: str) -> DescriptionError:
+    """The error, with the names of models where one may have been meant."""
+    first = head(text)
+    rest = text.strip()[len(first):].strip()
+    if first in MODELS and first != "linear":
+        return DescriptionError(f"{error}\n" + tr(
+            "{name} is a whole net: it stands alone, its options in brackets.", name=first))
+    if rest and not (rest.startswith("(") and difflib.get_close_matches(first, MODELS)):
+        return error
+    return DescriptionError(f"{error}\n{_near(first)}")
+
+
+def _near(word: str) -> str:
+    """Names like this one, and where all of them are."""
+    near = difflib.get_close_matches(word, MODELS, 3)
+    hint = tr("Did you mean {words}?", words=", ".join(near)) + " " if near else ""
+    return hint + tr("`kiso models` lists all models by name.")
+
+
+def create(name_or_text: str, input_shape: Sequence[int], outputs: int) -> nn.Module:
+    """`build`, with as many outputs as are needed.
+
+    Errors: those of `build`; ConfigError if the model puts out another number.
+    """
+    model = build(name_or_text, input_shape, outputs)
     shape = nn.output_shape(model, tuple(input_shape))
     if shape != (outputs,):
         raise ConfigError(tr("the model puts out {shape} for one sample, but {count} values are "
                              "needed; end it with linear{count}.", shape=shape, count=outputs))
     return model
+
+
+def text_of(model: nn.Module) -> str:
+    """What `create` builds the model from again: its name with options, or its description.
+
+    Errors: DescriptionError naming the first layer that no word stands for.
+    """
+    return model.text if isinstance(model, Net) and model.text else nn.to_text(model)
 
 
 def default_model(kind: str, input_shape: Sequence[int], outputs: int) -> str:

@@ -93,7 +93,7 @@ BAD: list[tuple[list[str], list[str]]] = [
     (["summary", "linear10", "--input", "28by28"], ["--input is '28by28'", "1x28x28"]),
     (["summary", "linear10", "--input", "8", "--outputs", "0"], ["--outputs is 0"]),
     # Usage: the parser's own errors.
-    (["summary", "linear10"], ["--input", "kiso summary --help"]),
+    (["summary", "linear10"], ["--input", "kiso models"]),
     (["summary"], ["MODEL", "kiso summary --help"]),
     (["trian"], ["trian", "did you mean train", "kiso --help"]),
     (["dance"], ["dance", "train, resume, evaluate"]),

@@ -1,0 +1,206 @@
+"""Every family against PyTorch modules with the same weights: names, outputs, all gradients, the
+statistics of norms. Eager in float64, where nothing but the structure can differ, and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kiso
+from kiso import models, nn
+from kiso.autograd import Tensor, no_grad, value_and_grad
+from kiso.models.densenet import DenseNet
+
+torch = pytest.importorskip("torch")
+
+from tests.models import torch_nets  # noqa: E402
+
+PLAN_A: list[int | str] = [4, "M", 8, "M", 16, 16, "M", 32, 32, "M", 32, 32, "M"]
+
+# Text, pixels, the same in PyTorch; widths of 1/8 and the like, so that a step takes no time.
+NETS: dict[str, tuple[int, Callable[[], Any]]] = {
+    "vgg11(width=0.0625, small)": (16, lambda: torch_nets.vgg(PLAN_A, 16, 32, 10)),
+    "vgg11_bn(width=0.0625, small=false)": (
+        64, lambda: torch_nets.vgg(PLAN_A, 64, 256, 10, norm=True)),
+    "resnet18(width=0.125, small=false)": (
+        64, lambda: torch_nets.resnet((2, 2, 2, 2), 8, 10, large=True)),
+    "resnet18(width=0.125, small, shortcut=A)": (
+        16, lambda: torch_nets.resnet((2, 2, 2, 2), 8, 10, shortcut="A")),
+    "plain18(width=0.125, small)": (
+        16, lambda: torch_nets.resnet((2, 2, 2, 2), 8, 10, shortcut="none")),
+    "resnet50(width=0.0625, small)": (
+        16, lambda: torch_nets.resnet((3, 4, 6, 3), 4, 10, bottleneck=True)),
+    "resnet50(width=0.0625, small, version=1.5)": (
+        16, lambda: torch_nets.resnet((3, 4, 6, 3), 4, 10, bottleneck=True, early=False)),
+    "resnet20(width=0.5)": (16, lambda: torch_nets.resnet((3, 3, 3), 8, 10, shortcut="A")),
+    "plain20(width=0.5)": (16, lambda: torch_nets.resnet((3, 3, 3), 8, 10, shortcut="none")),
+    "preact_resnet18(width=0.125, small=false)": (
+        64, lambda: torch_nets.preact((2, 2, 2, 2), 8, (8, 16, 32, 64), 10, large=True)),
+    "preact_resnet50(width=0.0625, small)": (
+        16, lambda: torch_nets.preact((3, 4, 6, 3), 4, (4, 8, 16, 32), 10, bottleneck=True)),
+    "preact_resnet20(width=0.5)": (
+        16, lambda: torch_nets.preact((3, 3, 3), 8, (8, 16, 32), 10, shortcut="A")),
+    "wide_resnet(depth=10, k=2)": (
+        16, lambda: torch_nets.preact((1, 1, 1), 16, (32, 64, 128), 10)),
+    "mobilenet_v1(width=0.25, small)": (32, lambda: torch_nets.mobilenet(8, 10, stride=1)),
+    "DenseNet of few layers": (16, lambda: torch_nets.densenet((2, 3, 2), 4, 10)),
+    "densenet121(width=0.125, small)": (
+        16, lambda: torch_nets.densenet((6, 12, 24, 16), 4, 10)),
+    "densenet121(width=0.125, small=false)": (
+        64, lambda: torch_nets.densenet((6, 12, 24, 16), 4, 10, large=True)),
+}
+
+
+def created(text: str, size: int) -> nn.Module:
+    """Our net."""
+    if text == "DenseNet of few layers":  # compiled in no time
+        return DenseNet((2, 3, 2), 10, width=0.125, input_size=size)
+    return models.create(text, (3, size, size), 10)
+
+
+def drawn(text: str, size: int) -> nn.Module:
+    """The net with all its values drawn: norms too, so that none can hide."""
+    with nn.seeded(0):
+        net = created(text, size)
+    rng = np.random.default_rng(0)
+    for slot in net.slots():
+        if slot.value.ndim == 1:
+            low = -0.2 if slot.attribute in ("bias", "running_mean") else 0.5
+            slot.value.data = rng.uniform(low, low + 1, slot.value.shape).astype(np.float32)
+    return without_dropout(net)
+
+
+def without_dropout(net: Any) -> Any:
+    """Both sides compute in training mode, but draw different masks."""
+    for module in net.modules():
+        if type(module).__name__ == "Dropout":
+            module.p = 0.0
+    return net
+
+
+def peer(text: str, ours: nn.Module) -> Any:
+    """The PyTorch module in float64 with the weights of ours."""
+    theirs = without_dropout(NETS[text][1]())
+    state = {name: torch.tensor(value) for name, value in ours.state_dict().items()}
+    wanted = {n: tuple(v.shape) for n, v in theirs.state_dict().items() if "num_batches" not in n}
+    assert {name: tuple(value.shape) for name, value in state.items()} == wanted
+    theirs.load_state_dict(state, strict=False)
+    return theirs.double()
+
+
+def reference(theirs: Any, x: np.ndarray, gy: np.ndarray) -> dict[str, np.ndarray]:
+    """Output, gradients and new statistics of a step in training mode, output in inference."""
+    given = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    theirs.eval()
+    found = {"inference": theirs(given).detach()}
+    theirs.train()
+    y = theirs(given)
+    (y * torch.tensor(gy, dtype=torch.float64)).sum().backward()
+    found |= {"training": y.detach(), "gradient of x of the net": given.grad}
+    found |= {f"gradient of {n}": p.grad for n, p in theirs.named_parameters()}
+    found |= {n: b for n, b in theirs.named_buffers() if "num_batches" not in n}
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def step(net: nn.Module) -> Callable[..., Any]:
+    """The same step as a function of arrays, to be run eagerly or compiled."""
+    def f(params: Any, buffers: Any, x: Any, gy: Any) -> Any:
+        still, _ = nn.functional_call(net, params, buffers, x)
+
+        def loss(p: Any) -> Any:
+            p = dict(p)
+            pictures = p.pop("x of the net")
+            y, new = nn.functional_call(net, p, buffers, pictures, training=True)
+            return (y * gy).sum(), (y, new)
+
+        _, grads, (y, new) = value_and_grad(loss, {**params, "x of the net": x})
+        return still, y, grads, new
+    return f
+
+
+def results(outputs: Any) -> dict[str, np.ndarray]:
+    """What a step gives, under the names of `reference`."""
+    still, y, grads, new = outputs
+    found = {"inference": still, "training": y}
+    found |= {f"gradient of {n}": g for n, g in grads.items()}
+    found |= new
+    return {n: np.asarray(v.data if isinstance(v, Tensor) else v) for n, v in found.items()}
+
+
+def scale(wanted: dict[str, np.ndarray], name: str) -> float:
+    """The largest number of a tensor. The gradient of a bias in front of a norm is 0, and what is
+    found is rounding: there it is that of the weight beside it."""
+    size = float(np.abs(wanted[name]).max())
+    if name.startswith("gradient of") and name.endswith(".bias"):
+        weight = float(np.abs(wanted[name.removesuffix("bias") + "weight"]).max())
+        return weight if size < 1e-9 * weight else size
+    return size
+
+
+def largest(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> tuple[float, str]:
+    """The largest difference, relative to the largest number of its tensor."""
+    assert found.keys() == wanted.keys()
+    return max((float(np.abs(found[n] - v).max()) / scale(wanted, n), n)
+               for n, v in wanted.items())
+
+
+Arrays = dict[str, np.ndarray]
+
+
+def state(net: nn.Module, dtype: str) -> tuple[Arrays, Arrays]:
+    """Parameters and buffers."""
+    return ({n: p.data.astype(dtype) for n, p in net.named_parameters()},
+            {n: b.data.astype(dtype) for n, b in net.named_buffers()})
+
+
+def margin(net: nn.Module, x: np.ndarray) -> float:
+    """How near the input of a ReLU comes to 0, in root mean squares of that input. Nearer than
+    rounding, correct programs decide differently, and gradients before it jump."""
+    found: list[float] = []
+
+    def before(layer: nn.Module, xs: tuple[Any, ...]) -> None:
+        if isinstance(layer, nn.ReLU):
+            values = xs[0].data
+            found.append(float(np.abs(values).min() / np.sqrt(np.mean(values**2))))
+
+    with nn.watch(before=before), no_grad():
+        nn.functional_call(net, *state(net, "float64"), x.astype(np.float64), training=True)
+    return min(found)
+
+
+def given(net: nn.Module, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures, of some draws those for which no ReLU is near its edge, and an output gradient."""
+    draws = [np.random.default_rng(k).standard_normal((4, 3, size, size), np.float32)
+             for k in range(8)]
+    gy = np.random.default_rng(9).standard_normal((4, 10), np.float32)
+    return max(draws, key=lambda x: margin(net, x)), gy
+
+
+@pytest.mark.parametrize("text", [
+    pytest.param(text, marks=[pytest.mark.slow] * text.startswith("densenet")) for text in NETS])
+def test_the_same_numbers_as_pytorch(text: str) -> None:
+    size = NETS[text][0]
+    net = drawn(text, size)
+    x, gy = given(net, size)
+    wanted = reference(peer(text, net), x, gy)
+    exact = step(net)(*state(net, "float64"), x.astype(np.float64), gy.astype(np.float64))
+    assert largest(results(exact), wanted)[0] < 1e-9
+    compiled = kiso.compile(step(net))(*state(net, "float32"), x, gy)
+    assert largest(results(compiled), wanted)[0] < 1e-4
+
+
+@pytest.mark.parametrize("text", NETS)
+def test_weights_of_pytorch_fit_by_name(text: str) -> None:
+    """As files of such weights hold them: the counters of norms among them."""
+    size = NETS[text][0]
+    torch.manual_seed(0)
+    theirs = NETS[text][1]().eval()
+    net = created(text, size).eval()
+    assert net.load_state_dict(theirs.state_dict()) == ((), ())
+    x = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
+    with no_grad(), torch.no_grad():
+        np.testing.assert_allclose(net(x).data, theirs(torch.tensor(x)).numpy(), rtol=1e-4,
+                                   atol=1e-5)
