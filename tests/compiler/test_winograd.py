@@ -15,7 +15,7 @@ from tests.compiler.test_contract_slide import expected
 
 SIZES = [(2, 3), (4, 4), (5, 9), (8, 8), (14, 6)]
 PADDINGS = [(0, 0), (1, 1), (2, 1), (3, 2)]
-CHANNELS = [(16, 16), (9, 12), (33, 70), (17, 64), (150, 48), (8, 8)]
+CHANNELS = [(16, 16), (9, 12), (33, 70), (17, 64), (250, 48), (8, 8)]
 
 
 def cases() -> list[tuple[Conv, int]]:

@@ -106,7 +106,7 @@ class WinogradDriver:
         self.chunks = -(-work.channels // lanes)
         chain = _CHAINS[self.chunks * lanes > 2 * _CHAINS[0]] // lanes
         self.parts = chopped(self.chunks, max(1, chain))
-        self.depth = (self.parts[0].size if few else self.chunks) * lanes
+        self.depth = self.parts[0].size * lanes
         self.blocks = partition(self.tiles.count, _TILES[few])
         self.most = self.blocks[0].size
         groups = partition(-(-work.outputs // lanes), _GROUP[few])
@@ -115,27 +115,32 @@ class WinogradDriver:
         self.v_step = apart(self.depth * self.most)
         self.m_step = apart(groups[0].size * lanes * self.most)
         self.u_steps = {g.size: apart(self.depth * g.size * lanes) for g in groups}
-        self.packed_size = sum(self.places * self.u_steps[g.size] * g.count for g in groups)
         self.area = 9 * lanes * groups[0].size * lanes  # for filters of a vector of channels
-        self.block = sum(p.count for p in self.parts) * self.places * self.v_step  # V, tiles few
-        if few:
-            self.packed_size = sum(b.count for b in self.blocks) * self.block
+        self.chains = sum(p.count for p in self.parts)
+        self.block = self.chains * self.places * self.v_step
+        self.packed_size = sum(b.count for b in self.blocks) * self.block if few else sum(
+            self.chains * self.places * self.u_steps[g.size] * g.count for g in groups)
         self.main = self._write()
 
     def _panels(self, group: Panels) -> tuple[tuple[Group, ...], dict[int, int]]:
         """The panels of a group, in vectors, and for each size the most tiles of a kernel."""
         return tiling(self.lib.machine, self.most, group.size * self.lanes, self.depth)
 
-    def _place(self, group: Panels, i: Index) -> Index:
-        """Where U of the i-th of these groups begins."""
-        before = sum(self.places * self.u_steps[g.size] * g.count for g in self.groups
-                     if g.vector < group.vector)
-        return i * (self.places * self.u_steps[group.size]) + before
+    def _place(self, group: Panels, i: Index, chunk: Index) -> Index:
+        """Where U of the i-th of these groups begins, from the chain with this vector on."""
+        before = sum(self.chains * self.places * self.u_steps[g.size] * g.count
+                     for g in self.groups if g.vector < group.vector)
+        return (i * self.chains + self._chain(chunk)) * (
+            self.places * self.u_steps[group.size]) + before
+
+    def _chain(self, chunk: Index) -> Index:
+        """The chain that a vector of channels belongs to."""
+        return chunk // self.parts[0].size
 
     def _each_block(self, code: Code, units: int,
                     ) -> Iterator[tuple[Index, Index, int, tuple[Val, Val]]]:
         """Of each block that has some of the driver's units, of which every block has so many:
-        where its V is, if tiles are few; first tile, number of tiles, which of its units."""
+        where its V is, if tiles are few; first tile, tiles, which of its units."""
         (begin, end), first = code.numbers, 0
         for block in self.blocks:
             low, high = begin // units - first, (end + (units - 1)) // units - first
@@ -152,71 +157,61 @@ class WinogradDriver:
         each = sum(g.count for g in self.groups)
         sums = scratch + 16
         other = sums + self.places * self.m_step  # V of a block, or U of a chain
-        size = self.places * self.v_step
-        if self.few:
-            size = self.places * self.u_steps[self.groups[0].size] + self.area
+        size = self.places * self.u_steps[self.groups[0].size] + self.area
         code.write(code.zero, scratch, self.lanes)
         for place, start, count, ends in self._each_block(code, each):
             v = x + place if self.few else other
             if not self.few:
-                for t in code.rounds(0, count):
-                    self.tiles.read(code, self.lib, x, start + t, v + t * self.lanes, scratch,
-                                    self.work.channels, (self.v_step, count * self.lanes))
+                self._images(code, x, v, start, count)
             first = 0
             for g in self.groups:
                 for i, _ in code.units(chopped(g.count, 1), ends[0] - first, ends[1] - first):
-                    if self.few:
-                        self._chains(g, i, v, other, sums, count)
-                    else:
-                        self._products(g, v, w + self._place(g, i), sums, count)
+                    self._products(g, i, v, other if self.few else w, sums, count)
                     for t in code.rounds(0, count):
                         self._results(g, sums + t * (g.size * self.lanes), start + t,
                                       (i * g.size + g.vector) * self.lanes)
                 first += g.count
-        return code.driver(sum(b.count for b in self.blocks) * each,
-                           16 + self.places * self.m_step + size)
+        return code.driver(sum(b.count for b in self.blocks) * each, 16 + self.places * self.m_step
+                           + (size if self.few else self.block))
 
-    def _products(self, group: Panels, v: Val, u: Val, sums: Val, count: int) -> None:
-        """M[xi] = V[xi] U[xi] for all xi; on the way U's next chain of channels is fetched."""
-        code, lanes, width = self.code, self.lanes, group.size * self.lanes
-        pieces, most = self._panels(group)
-        for xi in code.rounds(0, self.places):
-            for p, size in code.each(pieces):
-                step = size * lanes
-                each = -(-self.parts[0].size * lanes * step // count)  # floats to fetch, a tile
-                for c, chunks, first, _ in code.sums(self.parts):
-                    a = v + (xi * self.v_step + c * (count * lanes))
-                    here = u + (xi * self.u_steps[group.size] + p * (lanes * self.depth)
-                                + c * (lanes * step))
-                    loops = Loop(chunks, count * lanes, lanes * step), Loop(lanes, 1, step)
-                    for t, rows in code.each(partition(count, most[size])):
-                        code.run(self._kernel(rows, width, loops, rows * each, first),
-                                 a + t * lanes, here, sums,
-                                 here + (chunks * lanes * step + t * each),
-                                 xi * self.m_step + (t * width + p * lanes), 0)
+    def _images(self, code: Code, x: Val, v: Val, start: Index, count: int,
+                ends: tuple[Val, Val] | None = None) -> None:
+        """V of `count` tiles, or of those pieces of them that are units of a driver."""
+        lanes, blocks = self.lanes, partition(count, self.rows)
+        for t, rows in code.units(blocks, *ends) if ends else code.each(blocks):
+            for c, chunks, _, last in code.sums(self.parts):
+                target = v + (self._chain(c) * (self.places * self.v_step) + t * (chunks * lanes))
+                rest = self.chunks * lanes - self.work.channels if last else 0
+                for r in code.rounds(0, rows):
+                    self.tiles.read(code, self.lib, x + c * lanes, start + t + r,
+                                    target + r * lanes, code.pointers[-1],
+                                    chunks * lanes - rest, (self.v_step, rows * lanes))
 
-    def _chains(self, group: Panels, i: Index, v: Val, u: Val, sums: Val, count: int) -> None:
-        """M = V U, one chain of channels after the other; of each U is made first. On the way the
-        next kernel's part of V is fetched."""
+    def _products(self, group: Panels, i: Index, v: Val, u: Val, sums: Val, count: int) -> None:
+        """M[xi] = V[xi] U[xi] for all xi, one chain of channels after the other. On the way the
+        next kernels' part of U is fetched; if tiles are few, U of each chain is made first, and
+        that of V is fetched."""
         code, lanes, width = self.code, self.lanes, group.size * self.lanes
         area = u + self.places * self.u_steps[self.groups[0].size]
         for c, chunks, first, _ in code.sums(self.parts):
-            for chunk in code.rounds(0, chunks):
+            b = u if self.few else u + self._place(group, i, c)
+            for chunk in code.rounds(0, chunks) if self.few else ():
                 self._filters(code, code.pointers[1], group, i, c + chunk, u, chunk, area)
             for xi in code.rounds(0, self.places):
                 for p, size in code.each(self._panels(group)[0]):
                     step = size * lanes
+                    here = b + (xi * self.u_steps[group.size] + p * (lanes * self.depth))
+                    each = -(-chunks * lanes * step // count)  # floats to fetch, a tile
                     for t, rows in code.each(partition(count, self.rows)):
                         loops = Loop(chunks, rows * lanes, lanes * step), Loop(lanes, 1, step)
-                        floats = chunks * rows * lanes
-                        a = v + (self._chain(c) + xi * self.v_step + t * (chunks * lanes))
-                        code.run(self._kernel(rows, width, loops, floats, first), a,
-                                 u + (xi * self.u_steps[group.size] + p * (lanes * self.depth)),
-                                 sums, a + floats, xi * self.m_step + (t * width + p * lanes), 0)
-
-    def _chain(self, chunk: Index) -> Index:
-        """Where the chain that begins with a vector of channels lies in V, if tiles are few."""
-        return chunk // self.parts[0].size * (self.places * self.v_step)
+                        a = v + ((self._chain(c) * self.places + xi) * self.v_step
+                                 + t * (chunks * lanes))
+                        floats = rows * (chunks * lanes if self.few else each)
+                        ahead = a + floats
+                        if not self.few:
+                            ahead = here + (chunks * lanes * step + t * each)
+                        code.run(self._kernel(rows, width, loops, floats, first), a, here, sums,
+                                 ahead, xi * self.m_step + (t * width + p * lanes), 0)
 
     def _kernel(self, rows: int, width: int, loops: tuple[Loop, Loop], floats: int,
                 first: bool) -> str:
@@ -264,33 +259,21 @@ class WinogradDriver:
         """(w, packed, scratch, begin, end): U of all filters. A unit is a group and a vector of
         input channels. Where tiles are few, V of all tiles: w is x, a unit some tiles."""
         code = self.lib.function(f"{self.name}_pack", ("w", "packed", "scratch"))
-        if self.few:
-            return self._all_tiles(code)
         (w, packed, area), (begin, end), first = code.pointers, code.numbers, 0
+        if self.few:
+            code.write(code.zero, area, self.lanes)
+            units = sum(g.count for g in partition(self.most, self.rows))
+            for v, start, count, ends in self._each_block(code, units):
+                self._images(code, w, packed + v, start, count, ends)
+            return code.driver(units * sum(b.count for b in self.blocks), 16)
         for g in self.groups:
             for unit, _ in code.units(chopped(g.count * self.chunks, 1), begin - first,
                                       end - first):
                 i, chunk = unit // self.chunks, unit % self.chunks
-                self._filters(code, w, g, i, chunk, packed + self._place(g, i), chunk, area)
+                self._filters(code, w, g, i, chunk, packed + self._place(g, i, chunk),
+                              chunk % self.parts[0].size, area)
             first += g.count * self.chunks
         return code.driver(first, self.area)
-
-    def _all_tiles(self, code: Code) -> Driver:
-        (x, packed, zeros), lanes = code.pointers, self.lanes
-        code.write(code.zero, zeros, lanes)
-        units = sum(g.count for g in partition(self.most, self.rows))
-        for v, start, count, ends in self._each_block(code, units):
-            for t, rows in code.units(partition(count, self.rows), *ends):
-                for c, chunks in code.each(self.parts):
-                    target = packed + (v + self._chain(c) + t * (chunks * lanes))
-                    floats = chunks * lanes
-                    if c == self.chunks - chunks:
-                        floats -= self.chunks * lanes - self.work.channels
-                    for r in code.rounds(0, rows):
-                        self.tiles.read(code, self.lib, x + c * lanes, start + t + r,
-                                        target + r * lanes, zeros, floats,
-                                        (self.v_step, rows * lanes))
-        return code.driver(units * sum(b.count for b in self.blocks), 16)
 
     def _filters(self, code: Code, w: Val, g: Panels, i: Index, chunk: Index, u: Val, at: Index,
                  area: Val) -> None:
