@@ -6,9 +6,11 @@
 
     U[xi] = (G g G^T)[xi]       of the filters, once for a step: `packer`
 
-A unit of work is a block of tiles and a group of output channels: the block's V and M stay in the
-second-level cache, and a product is that of the micro-kernel, for tiles instead of pixels. Layouts,
-with vectors of L lanes: V[xi][C / L][tile][L], U[group][xi][panel][C][columns of the panel],
+A unit of work is a block of tiles and a group of output channels; a product is that of the
+micro-kernel, for tiles instead of pixels. U of all filters is made first, V of a block just before
+its products; where tiles are `few`, V of all tiles first and U of a group just before. Layouts, in
+vectors of L lanes and chains of channels that are added up one by one, a kernel's tiles side by
+side: V[chain][xi][tiles][C / L][tile][L], U[group][chain][xi][panel][C][columns of the panel],
 M[xi][tile][columns of the group]; the places xi are an odd number of cache lines apart.
 """
 
@@ -91,7 +93,9 @@ def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
 
 class WinogradDriver:
     """The driver of a sum over 3x3 taps: y from x or, backward, gx from gy. `main` does the work:
-    (x, packed, y, arrays for the work after..., scratch, begin, end); `packer` makes U from W."""
+    (x, packed, y, arrays for the work after..., scratch, begin, end); `packer` makes U from W. If
+    tiles are `few`, `packer` makes V from x, and main is (V, W, y, ...). W's element of tap row k,
+    tap column l, input channel c and output channel o is at k, l, c, o times `strides`."""
 
     def __init__(self, library: Library, conv: Conv, strides: tuple[int, int, int, int],
                  backward: bool = False, after: tuple[str, ...] = (), name: str = "winograd",
