@@ -28,7 +28,7 @@ from kiso.compiler.contract.emit import Driver, Library
 from kiso.compiler.contract.matmul import Product, matmul
 from kiso.compiler.contract.shape import Conv
 from kiso.compiler.contract.tiles import Machine
-from kiso.compiler.contract.winograd import WinogradDriver, fits, side, worth
+from kiso.compiler.contract.winograd import WinogradDriver, few, fits, side, worth
 from kiso.compiler.contract.winograd_weights import (
     WinogradWeights,
     shared_parts,
@@ -175,16 +175,20 @@ class _Expander:
 
         taken = self.winograd(conv, lambda: worth(self.machine, conv, backward))
         m = side(conv, backward) if taken else 0
+        first = m > 0 and few(conv, backward)
 
         def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
-            given = library, conv, backward, contract.after, name
-            found = WinogradDriver(*given, m) if m else SlidingDriver(*given)
+            rest = backward, contract.after, name
+            if m:
+                found = WinogradDriver(library, conv, strides, *rest, m, first)
+                return (found.packer(), found.main), found.packed_size
+            found = SlidingDriver(library, conv, *rest)
             return (found.packer(strides), found.main), found.packed_size
         (packer, main), size = self.made("convolution", write, conv, backward, strides,
-                                         contract.after, m)
+                                         contract.after, m, first)
         packed = floats(size, "packed")
-        self.step(contract, packer, (W,), packed)
-        self.step(contract, main, (images, packed), contract.buffer,
+        self.step(contract, packer, (images if first else W,), packed)
+        self.step(contract, main, (packed, W) if first else (images, packed), contract.buffer,
                   2 * prod(y.shape) * prod(W.shape[1:]), extra, FORMS[m])
 
     def winograd(self, conv: Conv, faster: Callable[[], bool]) -> bool:

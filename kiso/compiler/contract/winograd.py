@@ -6,28 +6,30 @@
 
     U[xi] = (G g G^T)[xi]       of the filters, once for a step: `packer`
 
-A unit of work is a block of tiles and a group of output channels: the block's V and M stay in the
-second-level cache, and a product is that of the micro-kernel, for tiles instead of pixels. Layouts,
-with vectors of L lanes: V[xi][C / L][tile][L], U[group][xi][panel][C][columns of the panel],
+A unit of work is a block of tiles and a group of output channels; a product is that of the
+micro-kernel, for tiles instead of pixels. U of all filters is made first, V of a block just before
+its products; where tiles are `few`, V of all tiles first and U of a group just before. Layouts, in
+vectors of L lanes and chains of channels that are added up one by one, a kernel's tiles side by
+side: V[chain][xi][tiles][C / L][tile][L], U[group][chain][xi][panel][C][columns of the panel],
 M[xi][tile][columns of the group]; the places xi are an odd number of cache lines apart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import product
 from math import prod
 
 from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, finished, micro, needed, rounds
 from kiso.compiler.contract.pack import panel_packer
-from kiso.compiler.contract.shape import Conv, Sliding, pieces, sliding
+from kiso.compiler.contract.shape import Conv, pieces, sliding
 from kiso.compiler.contract.tiles import Group, Machine, Panels, chopped, panels, partition, tiling
 from kiso.compiler.contract.transform import both_sides
+from kiso.compiler.contract.winograd_tiles import Tiles, apart
 from kiso.ops.winograd import winograd_matrices
 
-__all__ = ["Tiles", "WinogradDriver", "apart", "direct_cycles", "fits", "product_cycles", "side",
-           "worth"]
+__all__ = ["WinogradDriver", "direct_cycles", "few", "fits", "product_cycles", "side", "worth"]
 
 # Estimated cycles: to transform a vector at a place of an input tile, of results, of filters; and
 # multiply-adds of vectors in a cycle.
@@ -36,8 +38,9 @@ _READ, _RESULTS, _FILTER, _SPEED = 11, 6, 15, 1.75
 # the shorter one is cut in two, longer ones in pieces of up to the longer.
 _CHAINS = 64, 128
 _FEWEST = 4  # channels
-_GROUP = 4  # vectors of output channels in a group
-_TILES = 32  # in a block: measured, 16 to 128 differ by 2 %
+_GROUP = 4, 2  # vectors of output channels in a group; where tiles are few
+_TILES = 32, 256  # in a block: measured, 16 to 128 differ by 2 %; where tiles are few
+_LARGE = 1 << 16  # pairs of channels, of which U does not stay in the third-level cache
 
 
 def fits(conv: Conv) -> bool:
@@ -54,6 +57,13 @@ def side(conv: Conv, backward: bool = False) -> int:
     work = sliding(conv, backward)
     least = min(*work.size, *work.out)
     return 4 if (work.channels >= 64 and least >= 4) or (work.channels >= 16 and least > 4) else 2
+
+
+def few(conv: Conv, backward: bool = False) -> bool:
+    """Whether tiles are so few that V is made first: it is smaller than U, which is large."""
+    work = sliding(conv, backward)
+    return (conv.channels * conv.outputs > _LARGE
+            and Tiles(work, side(conv, backward)).count < work.outputs)
 
 
 def product_cycles(count: int, rows: int, vectors: int) -> float:
@@ -81,193 +91,140 @@ def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
     return (m + 2) ** 2 * (Tiles(work, m).count * tile + filters) < direct
 
 
-def apart(floats: int) -> int:
-    """So many floats, and on to an odd number of cache lines."""
-    return -(-(floats - 16) // 32) * 32 + 16
-
-
-class Tiles:
-    """The tiles of a sum over 3x3 taps, counted through all samples, rows and columns of tiles."""
-
-    def __init__(self, work: Sliding, m: int):
-        ((down, across),) = work.phases
-        self.work, self.m = work, m
-        self.before = -down.in_start, -across.in_start  # pixels of a tile before its first result
-        self.rows, self.columns = (-(-n // m) for n in work.out)
-        self.count = work.batch * self.rows * self.columns
-
-    def place(self, tile: Index) -> tuple[Index, Index, Index]:
-        """Sample, and row and column of a tile's first result."""
-        n, rest = tile // (self.rows * self.columns), tile % (self.rows * self.columns)
-        return n, rest // self.columns * self.m, rest % self.columns * self.m
-
-    def read(self, code: Code, library: Library, image: Val, tile: Index, target: Val,
-             zeros: Val, channels: int, steps: tuple[int, int], results: bool = False) -> None:
-        """target[xi][C / L][L] = B^T d B of so many channels from `image` on; `steps` are floats
-        from one xi to the next, and from one vector of channels to the next. With `results` the
-        image is the gradient of y, and it is A d A^T of the tile's m^2 results."""
-        work = self.work
-        form = _Form(self.m, results, work.out if results else work.size,
-                     work.outputs if results else work.channels, channels, steps)
-        (row, column, here), (*_, following) = (
-            self._corner(form, image, t) for t in (tile, tile + 1))
-        whole = code.binary("and", *(_within(code, first, form.side, size)
-                                     for first, size in zip((row, column), form.size, strict=True)))
-        for inside in code.either(whole):
-            function = library.once("tile", ["image", "next", "target", "zeros"],
-                                    ["row", "column"], _read, form, inside)
-            code.run(function, here, following, target, zeros, row, column)
-
-    def _corner(self, form: _Form, image: Val, tile: Index) -> tuple[Index, Index, Val]:
-        """Row and column of the first pixel that a tile reads, and where it is."""
-        n, row, column = self.place(tile)
-        if not form.results:
-            row, column = row - self.before[0], column - self.before[1]
-        return row, column, image + ((n * form.size[0] + row) * form.size[1] + column) * form.pitch
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How a tile is transformed: see `Tiles.read`; of an image of `size` pixels, `pitch` floats
-    each."""
-
-    m: int
-    results: bool
-    size: tuple[int, int]
-    pitch: int
-    channels: int
-    steps: tuple[int, int]
-
-    @property
-    def side(self) -> int:
-        """Pixels of a side of the tile."""
-        return self.m if self.results else self.m + 2
-
-
-def _within(code: Code, first: Index, count: int, size: int) -> Val:
-    """Whether the places first .. first + count - 1 are in 0 .. size - 1: one comparison, as a
-    negative number is a huge one."""
-    return code.compare("lt", code.value(first, "i64"),
-                        code.value(max(0, size - count + 1), "i64"), unsigned=True)
-
-
-def _read(code: Code, form: _Form, inside: bool) -> None:
-    """The transform for all channels; of a tile that is not inside of the image, pixels that are
-    not there come from an array of zeros."""
-    (image, following, target, zeros), lanes = code.pointers, code.machine.lanes
-    a, _, b = winograd_matrices(form.m)
-    matrix, side = a if form.results else b.T, range(form.side)
-    rows, columns = ([_within(code, first + i, 1, n) for i in side if not inside]
-                     for first, n in zip(code.numbers, form.size, strict=True))
-    for c, count in code.each(chopped(form.channels, lanes)):
-        d: list[list[Val]] = []
-        for i, j in product(side, side[-form.m:]):  # what the next tile reads besides
-            code.prefetch(following + (c + (i * form.size[1] + j) * form.pitch))
-        for i in side:
-            places = [image + (c + (i * form.size[1] + j) * form.pitch) for j in side]
-            if not inside:
-                places = [code.select(code.binary("and", rows[i], columns[j]), place, zeros)
-                          for j, place in enumerate(places)]
-            d.append([code.read(place, count) for place in places])
-        here = target + c // lanes * form.steps[1]
-        for i, row in enumerate(both_sides(code, matrix, d)):
-            for j, x in enumerate(row):
-                code.write(x, here + (i * (form.m + 2) + j) * form.steps[0], lanes)
-
-
 class WinogradDriver:
     """The driver of a sum over 3x3 taps: y from x or, backward, gx from gy. `main` does the work:
-    (x, packed, y, arrays for the work after..., scratch, begin, end); `packer` makes U from W."""
+    (x, packed, y, arrays for the work after..., scratch, begin, end); `packer` makes U from W. If
+    tiles are `few`, `packer` makes V from x, and main is (V, W, y, ...). W's element of tap row k,
+    tap column l, input channel c and output channel o is at k, l, c, o times `strides`."""
 
-    def __init__(self, library: Library, conv: Conv, backward: bool = False,
-                 after: tuple[str, ...] = (), name: str = "winograd", m: int = 4):
+    def __init__(self, library: Library, conv: Conv, strides: tuple[int, int, int, int],
+                 backward: bool = False, after: tuple[str, ...] = (), name: str = "winograd",
+                 m: int = 4, few: bool = False):
         assert fits(conv), conv
-        self.lib, self.backward, self.after, self.name, self.m = library, backward, after, name, m
+        self.lib, self.strides, self.backward = library, strides, backward
+        self.after, self.name, self.m, self.few = after, name, m, few
         self.work = work = sliding(conv, backward)
         self.tiles = Tiles(work, m)
         self.places = (m + 2) ** 2
         self.lanes = lanes = library.machine.lanes
         self.chunks = -(-work.channels // lanes)
-        self.depth = self.chunks * lanes
-        self.blocks = partition(self.tiles.count, _TILES)
+        chain = _CHAINS[self.chunks * lanes > 2 * _CHAINS[0]] // lanes
+        self.parts = chopped(self.chunks, max(1, chain))
+        self.depth = self.parts[0].size * lanes
+        self.blocks = partition(self.tiles.count, _TILES[few])
         self.most = self.blocks[0].size
-        groups = partition(-(-work.outputs // lanes), _GROUP)
+        groups = partition(-(-work.outputs // lanes), _GROUP[few])
         self.groups = panels(groups, work.outputs, lanes)
+        self.rows = min(rows for g in self.groups for rows in self._panels(g)[1].values())
         self.v_step = apart(self.depth * self.most)
         self.m_step = apart(groups[0].size * lanes * self.most)
         self.u_steps = {g.size: apart(self.depth * g.size * lanes) for g in groups}
-        self.packed_size = sum(self.places * self.u_steps[g.size] * g.count for g in groups)
+        self.area = 9 * lanes * groups[0].size * lanes  # for filters of a vector of channels
+        self.chains = sum(p.count for p in self.parts)
+        self.block = self.chains * self.places * self.v_step
+        self.packed_size = sum(b.count for b in self.blocks) * self.block if few else sum(
+            self.chains * self.places * self.u_steps[g.size] * g.count for g in groups)
         self.main = self._write()
 
     def _panels(self, group: Panels) -> tuple[tuple[Group, ...], dict[int, int]]:
         """The panels of a group, in vectors, and for each size the most tiles of a kernel."""
         return tiling(self.lib.machine, self.most, group.size * self.lanes, self.depth)
 
-    def _filters(self, group: Panels, i: Index) -> Index:
-        """Where U of the i-th of these groups begins."""
-        before = sum(self.places * self.u_steps[g.size] * g.count for g in self.groups
-                     if g.vector < group.vector)
-        return i * (self.places * self.u_steps[group.size]) + before
+    def _place(self, group: Panels, i: Index, chunk: Index) -> Index:
+        """Where U of the i-th of these groups begins, from the chain with this vector on."""
+        before = sum(self.chains * self.places * self.u_steps[g.size] * g.count
+                     for g in self.groups if g.vector < group.vector)
+        return (i * self.chains + self._chain(chunk)) * (
+            self.places * self.u_steps[group.size]) + before
+
+    def _chain(self, chunk: Index) -> Index:
+        """The chain that a vector of channels belongs to."""
+        return chunk // self.parts[0].size
+
+    def _each_block(self, code: Code, units: int,
+                    ) -> Iterator[tuple[Index, Index, int, tuple[Val, Val]]]:
+        """Of each block that has some of the driver's units, of which every block has so many:
+        where its V is, if tiles are few; first tile, tiles, which of its units."""
+        (begin, end), first = code.numbers, 0
+        for block in self.blocks:
+            low, high = begin // units - first, (end + (units - 1)) // units - first
+            for i, _ in code.units(chopped(block.count, 1), low, high):
+                before = (i + first) * units
+                yield ((i + first) * self.block, i * block.size + block.start, block.size,
+                       (begin - before, end - before))
+            first += block.count
 
     def _write(self) -> Driver:
         code = self.code = self.lib.function(
             self.name, ("x", "w", "y", *needed(self.after), "scratch"))
-        begin, end = code.numbers
+        x, w, *_, scratch = code.pointers
         each = sum(g.count for g in self.groups)
-        code.write(code.zero, code.pointers[-1], self.lanes)
-        first = 0
-        for block in self.blocks:
-            low, high = begin // each - first, (end + (each - 1)) // each - first
-            for i, _ in code.units(chopped(block.count, 1), low, high):
-                before = (i + first) * each
-                self._block(i * block.size + block.start, block.size,
-                            (begin - before, end - before))
-            first += block.count
-        return code.driver(first * each, 16 + self.places * (self.v_step + self.m_step))
+        sums = scratch + 16
+        other = sums + self.places * self.m_step  # V of a block, or U of a chain
+        size = self.places * self.u_steps[self.groups[0].size] + self.area
+        code.write(code.zero, scratch, self.lanes)
+        for place, start, count, ends in self._each_block(code, each):
+            v = x + place if self.few else other
+            if not self.few:
+                self._images(code, x, v, start, count)
+            first = 0
+            for g in self.groups:
+                for i, _ in code.units(chopped(g.count, 1), ends[0] - first, ends[1] - first):
+                    self._products(g, i, v, other if self.few else w, sums, count)
+                    for t in code.rounds(0, count):
+                        self._results(g, sums + t * (g.size * self.lanes), start + t,
+                                      (i * g.size + g.vector) * self.lanes)
+                first += g.count
+        return code.driver(sum(b.count for b in self.blocks) * each, 16 + self.places * self.m_step
+                           + (size if self.few else self.block))
 
-    def _block(self, start: Index, count: int, ends: tuple[Val, Val]) -> None:
-        """The groups ends[0].. of `count` tiles from `start` on."""
-        code, lanes = self.code, self.lanes
-        x, packed, *_, zeros = code.pointers
-        v = zeros + 16
-        sums = v + self.places * self.v_step
-        for t in code.rounds(0, count):
-            self.tiles.read(code, self.lib, x, start + t, v + t * lanes, zeros,
-                            self.work.channels, (self.v_step, count * lanes))
-        first = 0
-        for g in self.groups:
-            for i, _ in code.units(chopped(g.count, 1), ends[0] - first, ends[1] - first):
-                self._products(g, v, packed + self._filters(g, i), sums, count)
-                for t in code.rounds(0, count):
-                    self._results(g, sums + t * (g.size * lanes), start + t,
-                                  (i * g.size + g.vector) * lanes)
-            first += g.count
+    def _images(self, code: Code, x: Val, v: Val, start: Index, count: int,
+                ends: tuple[Val, Val] | None = None) -> None:
+        """V of `count` tiles, or of those pieces of them that are units of a driver."""
+        lanes, blocks = self.lanes, partition(count, self.rows)
+        for t, rows in code.units(blocks, *ends) if ends else code.each(blocks):
+            for c, chunks, _, last in code.sums(self.parts):
+                target = v + (self._chain(c) * (self.places * self.v_step) + t * (chunks * lanes))
+                rest = self.chunks * lanes - self.work.channels if last else 0
+                for r in code.rounds(0, rows):
+                    self.tiles.read(code, self.lib, x + c * lanes, start + t + r,
+                                    target + r * lanes, code.pointers[-1],
+                                    chunks * lanes - rest, (self.v_step, rows * lanes))
 
-    def _products(self, group: Panels, v: Val, u: Val, sums: Val, count: int) -> None:
-        """M[xi] = V[xi] U[xi] for all xi."""
-        code, lanes = self.code, self.lanes
-        width = group.size * lanes
-        pieces, most = self._panels(group)
-        chain = _CHAINS[self.depth > 2 * _CHAINS[0]]
-        parts = partition(self.chunks, max(1, chain // lanes))
-        for xi in code.rounds(0, self.places):
-            for p, size in code.each(pieces):
-                step = size * lanes
-                each = -(-parts[0].size * lanes * step // count)  # floats to fetch ahead, a tile
-                for c, chunks, first, _ in code.sums(parts):
-                    a = v + (xi * self.v_step + c * (count * lanes))
-                    here = u + (xi * self.u_steps[group.size] + p * (lanes * self.depth)
-                                + c * (lanes * step))
-                    loops = Loop(chunks, count * lanes, lanes * step), Loop(lanes, 1, step)
-                    for t, rows in code.each(partition(count, most[size])):
-                        ahead = -(-rows * each // rounds(loops))
-                        block = Block(tuple(r * lanes for r in range(rows)),
-                                      tuple(r * width for r in range(rows)), step, loops,
-                                      after=() if first else ("sum",),
-                                      ahead=Stream(tuple(range(0, ahead, 16)), ahead))
-                        code.run(micro(self.lib, block), a + t * lanes, here, sums,
-                                 here + (chunks * lanes * step + t * each),
-                                 xi * self.m_step + (t * width + p * lanes), 0)
+    def _products(self, group: Panels, i: Index, v: Val, u: Val, sums: Val, count: int) -> None:
+        """M[xi] = V[xi] U[xi] for all xi, one chain of channels after the other. On the way the
+        next kernels' part of U is fetched; if tiles are few, U of each chain is made first, and
+        that of V is fetched."""
+        code, lanes, width = self.code, self.lanes, group.size * self.lanes
+        area = u + self.places * self.u_steps[self.groups[0].size]
+        for c, chunks, first, _ in code.sums(self.parts):
+            b = u if self.few else u + self._place(group, i, c)
+            for chunk in code.rounds(0, chunks) if self.few else ():
+                self._filters(code, code.pointers[1], group, i, c + chunk, u, chunk, area)
+            for xi in code.rounds(0, self.places):
+                for p, size in code.each(self._panels(group)[0]):
+                    step = size * lanes
+                    here = b + (xi * self.u_steps[group.size] + p * (lanes * self.depth))
+                    each = -(-chunks * lanes * step // count)  # floats to fetch, a tile
+                    for t, rows in code.each(partition(count, self.rows)):
+                        loops = Loop(chunks, rows * lanes, lanes * step), Loop(lanes, 1, step)
+                        a = v + ((self._chain(c) * self.places + xi) * self.v_step
+                                 + t * (chunks * lanes))
+                        floats = rows * (chunks * lanes if self.few else each)
+                        ahead = a + floats
+                        if not self.few:
+                            ahead = here + (chunks * lanes * step + t * each)
+                        code.run(self._kernel(rows, width, loops, floats, first), a, here, sums,
+                                 ahead, xi * self.m_step + (t * width + p * lanes), 0)
+
+    def _kernel(self, rows: int, width: int, loops: tuple[Loop, Loop], floats: int,
+                first: bool) -> str:
+        """The micro-kernel of so many tiles, which fetches so many floats ahead."""
+        ahead = -(-floats // rounds(loops))
+        return micro(self.lib, Block(
+            tuple(r * self.lanes for r in range(rows)), tuple(r * width for r in range(rows)),
+            loops[1].b, loops, after=() if first else ("sum",),
+            ahead=Stream(tuple(range(0, ahead, 16)), ahead)))
 
     def _results(self, group: Panels, sums: Val, tile: Index, column: Index) -> None:
         """The results of a tile, those that are inside of y."""
@@ -288,6 +245,8 @@ class WinogradDriver:
         (sums, y, *arrays), (offset, column, rows, columns) = code.pointers, code.numbers
         matrix, side, work = winograd_matrices(self.m)[0].T, range(self.m + 2), self.work
         for v, lanes in code.each(chopped(width, self.lanes)):
+            for i, j in product(range(self.m), range(self.m, 2 * self.m)):  # the next tile's
+                code.prefetch(y + (offset + ((i * work.out[1] + j) * work.outputs + v)))
             found = both_sides(code, matrix, [[
                 code.read(sums + (v + (i * (self.m + 2) + j) * self.m_step), self.lanes)
                 for j in side] for i in side])
@@ -300,36 +259,48 @@ class WinogradDriver:
                                      arrays)
                         code.write(x, y + here, lanes)
 
-    def packer(self, strides: tuple[int, int, int, int]) -> Driver:
-        """(w, packed, scratch, begin, end), a unit for each group and vector of input channels: U
-        of weights whose element of tap row k, tap column l, input channel c and output channel o is
-        at k, l, c, o times `strides`. For the gradient of x, o is reduced over and c the column."""
+    def packer(self) -> Driver:
+        """(w, packed, scratch, begin, end): U of all filters. A unit is a group and a vector of
+        input channels. Where tiles are few, V of all tiles: w is x, a unit some tiles."""
         code = self.lib.function(f"{self.name}_pack", ("w", "packed", "scratch"))
-        w, packed, area = code.pointers
-        (begin, end), lanes, first = code.numbers, self.lanes, 0
-        sc, so = strides[2:][::-1] if self.backward else strides[2:]  # of rows and columns of U
-        rows, columns = ([(axis.k_start + k * axis.k_step) * step for k in range(3)]
-                         for axis, step in zip(self.work.phases[0], strides, strict=False))
-        rest = self.work.channels % lanes
+        (w, packed, area), (begin, end), first = code.pointers, code.numbers, 0
+        if self.few:
+            code.write(code.zero, area, self.lanes)
+            units = sum(g.count for g in partition(self.most, self.rows))
+            for v, start, count, ends in self._each_block(code, units):
+                self._images(code, w, packed + v, start, count, ends)
+            return code.driver(units * sum(b.count for b in self.blocks), 16)
         for g in self.groups:
             for unit, _ in code.units(chopped(g.count * self.chunks, 1), begin - first,
                                       end - first):
                 i, chunk = unit // self.chunks, unit % self.chunks
-                source = w + (chunk * (lanes * sc) + (i * g.size + g.vector) * (lanes * so))
-                taps = tuple(k + l for k in rows for l in columns)
-                for last in code.either(code.equal(chunk, self.chunks - 1)) if rest else (False,):
-                    count, places, step, here = rest if last else lanes, taps, sc, source
-                    if so != 1:  # columns are made neighbours first
-                        step, here = g.size * lanes, area
-                        places = tuple(range(0, 9 * lanes * step, lanes * step))
-                        pack = panel_packer(self.lib, count, g.width, sc, so)
-                        for tap, place in zip(taps, places, strict=True):
-                            code.run(pack, source + tap, area + place)
-                    function = self.lib.once("filters", ["w", "packed"], ["first"],
-                                             self._transform, places, step, g, count)
-                    code.run(function, here, packed + self._filters(g, i), chunk * lanes)
+                self._filters(code, w, g, i, chunk, packed + self._place(g, i, chunk),
+                              chunk % self.parts[0].size, area)
             first += g.count * self.chunks
-        return code.driver(first, 9 * lanes * self.groups[0].size * lanes)
+        return code.driver(first, self.area)
+
+    def _filters(self, code: Code, w: Val, g: Panels, i: Index, chunk: Index, u: Val, at: Index,
+                 area: Val) -> None:
+        """U of a vector of input channels for the i-th of these groups, the at-th vector in u. For
+        the gradient of x, o is reduced over and c the column."""
+        lanes, strides = self.lanes, self.strides
+        sc, so = strides[2:][::-1] if self.backward else strides[2:]  # of rows and columns of U
+        rows, columns = ([(axis.k_start + k * axis.k_step) * step for k in range(3)]
+                         for axis, step in zip(self.work.phases[0], strides, strict=False))
+        rest = self.work.channels % lanes
+        source = w + (chunk * (lanes * sc) + (i * g.size + g.vector) * (lanes * so))
+        taps = tuple(k + l for k in rows for l in columns)
+        for last in code.either(code.equal(chunk, self.chunks - 1)) if rest else (False,):
+            count, places, step, here = rest if last else lanes, taps, sc, source
+            if so != 1:  # columns are made neighbours first
+                step, here = g.size * lanes, area
+                places = tuple(range(0, 9 * lanes * step, lanes * step))
+                pack = panel_packer(self.lib, count, g.width, sc, so)
+                for tap, place in zip(taps, places, strict=True):
+                    code.run(pack, source + tap, area + place)
+            function = self.lib.once("filters", ["w", "packed"], ["first"],
+                                     self._transform, places, step, g, count)
+            code.run(function, here, u, at * lanes)
 
     def _transform(self, code: Code, taps: tuple[int, ...], step: int, group: Panels, count: int,
                    ) -> None:

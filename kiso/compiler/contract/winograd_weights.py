@@ -28,7 +28,8 @@ from kiso.compiler.contract.pack import scatter
 from kiso.compiler.contract.shape import Conv, sliding
 from kiso.compiler.contract.tiles import Machine, Panels, chopped, panels, partition, tiling
 from kiso.compiler.contract.transform import both_sides
-from kiso.compiler.contract.winograd import Tiles, apart, direct_cycles, fits, product_cycles
+from kiso.compiler.contract.winograd import direct_cycles, fits, product_cycles
+from kiso.compiler.contract.winograd_tiles import Tiles, apart
 from kiso.ops.winograd import winograd_matrices
 
 __all__ = ["WinogradWeights", "shared_parts", "weights_side", "weights_worth"]
