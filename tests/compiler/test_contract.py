@@ -220,7 +220,7 @@ def test_weight_gradient(conv, machine, order):
     main = conv_weight_gradient(library, conv, parts=3)
     gw = np.full([W.shape[i] for i in order], np.nan, np.float32)
     steps = elements(gw)
-    total = conv_weight_sum(library, conv, 3, (*(steps[order.index(i)] for i in range(4)),))
+    total = conv_weight_sum(library, conv, 3, (*(steps[order.index(i)] for i in range(4)),), conv)
     code = compiled(library)
     parts = np.full((3, *W.shape), np.nan, np.float32)
     code.run(main, {"x": x, "gy": gy, "gw": parts})

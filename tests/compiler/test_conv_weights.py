@@ -9,8 +9,9 @@ import pytest
 
 from kiso import ops
 from kiso.compiler import trace
-from kiso.compiler.contract import Conv, Library, conv_weight_gradient
+from kiso.compiler.contract import Conv, Library, conv_weight_gradient, conv_weight_sum
 from kiso.compiler.contract.conv_weights import by_columns
+from kiso.compiler.contract.shape import side_by_side
 from kiso.runtime import compile_graph
 from tests.compiler.test_contract import MACHINES, close, compiled, in_turn, normal
 
@@ -76,6 +77,31 @@ def test_values_and_bits(conv, machine, parts):
         results.append(gw.astype(np.float64).sum(0))
         np.testing.assert_array_equal(results[-1], results[0])
     close(results[0], expected, conv.batch * conv.out[0] * conv.out[1])
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize(("conv", "count"), [
+    (Conv(7, 12, 12, 1, 6, (5, 5), padding=(2, 2)), 2),
+    (Conv(5, 9, 10, 3, 3, (3, 3), (2, 1), (1, 1)), 5),
+    (Conv(4, 8, 19, 2, 1, (3, 2), (1, 3)), 6),
+    (Conv(3, 7, 7, 1, 6, (3, 3), padding=(1, 1)), 1),    # a pixel would be left over
+    (Conv(3, 8, 8, 16, 4, (3, 3), padding=(1, 1)), 1),   # channels enough for rows
+    (Conv(3, 8, 8, 2, 4, (3, 3), padding=(2, 2), dilation=(2, 2)), 1)], ids=str)
+def test_pixels_side_by_side(conv, count, machine):
+    library, strides = Library(machine), (9000, 1600, 100, 3)
+    wide = side_by_side(conv, 16)  # of one vector, or of several
+    assert wide.outputs == count * conv.outputs
+    main = conv_weight_gradient(library, wide, 2)
+    total = conv_weight_sum(library, conv, 2, strides, wide)
+    code = compiled(library)
+    x, gy = values(conv)
+    parts = np.full((2, *wide.kernel, conv.channels, wide.outputs), np.nan, np.float32)
+    expected = gradient(conv, x, gy)
+    gw = np.full(50000, np.nan, np.float32)
+    code.run(main, {"x": x, "gy": gy, "gw": parts})
+    code.run(total, {"parts": parts, "gw": gw})
+    places = sum(i * s for i, s in zip(np.indices(expected.shape), strides, strict=True))
+    close(gw[places], expected, conv.batch * conv.out[0] * conv.out[1])
 
 
 @pytest.mark.parametrize(("channels", "outputs", "size", "columns"), [

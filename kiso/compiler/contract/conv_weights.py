@@ -18,6 +18,7 @@ tile's channels are copied if they lie far apart. gy is packed into panels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 from kiso.compiler.contract.emit import Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, micro, rounds
@@ -49,12 +50,13 @@ def conv_weight_gradient(library: Library, conv: Conv, parts: int,
     return _Writer(library, conv, parts, name).write()
 
 
-def conv_weight_sum(library: Library, conv: Conv, parts: int,
-                    strides: tuple[int, int, int, int], name: str = "conv_gw_sum") -> Driver:
+def conv_weight_sum(library: Library, conv: Conv, parts: int, strides: tuple[int, int, int, int],
+                    wide: Conv, name: str = "conv_gw_sum") -> Driver:
     """(parts, gw, begin, end): gw = parts[0] + parts[1] + ..., in this order; a unit is a row
-    (k, l, c) of outputs. gw's element k, l, c, o is at these numbers times `strides`."""
+    (k, l, c) of outputs. gw's element k, l, c, o is at these numbers times `strides`. The parts are
+    those of `wide` (see `side_by_side`), whose pixels are added up as well."""
     (kh, kw), outputs, inner = conv.kernel, conv.outputs, conv.channels // conv.groups
-    rows = kh * kw * inner
+    rows, line = kh * kw * inner, wide.kernel[1] * inner * wide.outputs
     sk, sl, sc, so = strides
     code = library.function(name, ("parts", "gw"))
     source, target = code.pointers
@@ -64,10 +66,11 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int,
         k, l = t // kw, t % kw
         to = k * sk + l * sl + c * sc
         for o, count in code.each(chopped(outputs, library.machine.lanes)):
-            here = r * outputs + o
-            total = code.read(source + here, count)
-            for part in range(1, parts):
-                total = total + code.read(source + (here + part * rows * outputs), count)
+            here = source + (k * line + (l * inner + c) * wide.outputs + o)
+            total = code.read(here, count)
+            for part, e in list(product(range(parts), range(wide.outputs // outputs)))[1:]:
+                pixel = e * (conv.stride[1] * inner * wide.outputs + outputs)
+                total = total + code.read(here + (part * kh * line + pixel), count)
             scatter(code, total, target + (to + o * so), so, count)
     return code.driver(rows)
 

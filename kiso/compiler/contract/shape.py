@@ -14,7 +14,8 @@ from functools import cached_property, lru_cache
 from itertools import groupby
 from math import gcd, prod
 
-__all__ = ["Axis", "Conv", "Phase", "Piece", "Sliding", "joined", "pieces", "sliding"]
+__all__ = ["Axis", "Conv", "Phase", "Piece", "Sliding", "joined", "pieces", "side_by_side",
+           "sliding"]
 
 Pair = tuple[int, int]
 
@@ -51,6 +52,17 @@ class Conv:
         height, width = (along(*numbers) for numbers in zip(
             self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True))
         return height, width
+
+
+def side_by_side(conv: Conv, lanes: int) -> Conv:
+    """For the gradient of few weights: the convolution whose outputs are those of so many pixels
+    side by side as fill a vector (gy is the same in memory). Pixel e sees tap l as l + e s."""
+    (kh, kw), (s, t) = conv.kernel, conv.stride
+    few = conv.channels < 8 and conv.groups == 1 and conv.dilation == (1, 1)
+    count = max(n for n in range(1, lanes + 1) if n == 1 or (
+        few and n * conv.outputs <= lanes and conv.out[1] % n == 0))
+    return replace(conv, outputs=count * conv.outputs, stride=(s, count * t),
+                   kernel=(kh, kw + (count - 1) * t))
 
 
 @dataclass(frozen=True)

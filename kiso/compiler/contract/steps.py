@@ -26,7 +26,7 @@ from kiso.compiler.contract.conv import SlidingDriver
 from kiso.compiler.contract.conv_weights import by_columns, conv_weight_gradient, conv_weight_sum
 from kiso.compiler.contract.emit import Driver, Library
 from kiso.compiler.contract.matmul import Product, matmul
-from kiso.compiler.contract.shape import Conv
+from kiso.compiler.contract.shape import Conv, side_by_side
 from kiso.compiler.contract.tiles import Machine
 from kiso.compiler.contract.winograd import WinogradDriver, few, fits, side, worth
 from kiso.compiler.contract.winograd_weights import (
@@ -207,15 +207,16 @@ class _Expander:
             return
         many = size <= SMALL and conv.batch >= SMALL_PARTS
         parts = 0 if by_columns(conv) else SMALL_PARTS if many else PARTS
-        shares = max(1, parts)
+        shares, wide = max(1, parts), side_by_side(conv, self.machine.lanes)
         (driver,), _ = self.made("weight_gradient", lambda library, name: (
-            (conv_weight_gradient(library, conv, parts, name),), 0), conv, parts)
+            (conv_weight_gradient(library, wide, parts, name),), 0), wide, parts)
         alone = not parts and W.order == (2, 3, 1, 0)
-        into = W if alone else floats(shares * size, "parts")
+        into = W if alone else floats(
+            shares * prod(wide.kernel) * W.shape[1] * wide.outputs, "parts")
         self.step(contract, driver, (x, gy), into, operations)
         if not alone:
             (total,), _ = self.made("weight_sum", lambda library, name: (
-                (conv_weight_sum(library, conv, shares, strides, name),), 0),
+                (conv_weight_sum(library, conv, shares, strides, wide, name),), 0),
                 conv, shares, strides)
             self.step(contract, total, (into,), W)
 

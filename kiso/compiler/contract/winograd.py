@@ -228,21 +228,25 @@ class WinogradDriver:
 
     def _results(self, group: Panels, sums: Val, tile: Index, column: Index) -> None:
         """The results of a tile, those that are inside of y."""
-        code, work, (n, i, j) = self.code, self.work, self.tiles.place(tile)
+        code, work, (_, i, j) = self.code, self.work, self.tiles.place(tile)
         _, _, y, *arrays, _ = code.pointers
-        offset = ((n * work.out[0] + i) * work.out[1] + j) * work.outputs + column
+        offset, following = (((n * work.out[0] + i) * work.out[1] + j) * work.outputs + column
+                             for n, i, j in map(self.tiles.place, (tile, tile + 1)))
         rows, columns = (size - first for size, first in zip(
             work.out, (code.value(i, "i64"), code.value(j, "i64")), strict=True))
         whole = code.binary("and", rows > self.m - 1, columns > self.m - 1)
         for inside in code.either(whole):
             function = self.lib.once(
                 "results", ["sums", "y", *needed(self.after)],
-                ["offset", "column", "rows", "columns"], self._put, group.width, inside)
-            code.run(function, sums, y, *arrays, offset, column, rows, columns)
+                ["offset", "next", "column", "rows", "columns"], self._put, group.width, inside)
+            code.run(function, sums, y, *arrays, offset, following, column, rows, columns)
 
     def _put(self, code: Code, width: int, inside: bool) -> None:
-        """y = A^T M A, for all columns of a group."""
-        (sums, y, *arrays), (offset, column, rows, columns) = code.pointers, code.numbers
+        """y = A^T M A, for all columns of a group. Where the next tile's results go, and what the
+        work after them reads there, is fetched meanwhile."""
+        (sums, y, *arrays), (offset, following, column, rows, columns) = code.pointers, code.numbers
+        fetched = y, *(a for name, a in zip(needed(self.after), arrays, strict=True)
+                       if name != "bias")
         matrix, side, work = winograd_matrices(self.m)[0].T, range(self.m + 2), self.work
         for v, lanes in code.each(chopped(width, self.lanes)):
             for i, j in product(range(self.m), range(self.m, 2 * self.m)):  # the next tile's
@@ -251,7 +255,10 @@ class WinogradDriver:
                 code.read(sums + (v + (i * (self.m + 2) + j) * self.m_step), self.lanes)
                 for j in side] for i in side])
             for i, j in product(range(self.m), range(self.m)):
-                here = offset + ((i * work.out[1] + j) * work.outputs + v)
+                place = (i * work.out[1] + j) * work.outputs + v
+                for array in fetched:
+                    code.prefetch(array + (following + place))
+                here = offset + place
                 there = code.binary("and", rows > i, columns > j)
                 for real in (True,) if inside else code.either(there):
                     if real:
