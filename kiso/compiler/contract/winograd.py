@@ -249,8 +249,6 @@ class WinogradDriver:
                        if name != "bias")
         matrix, side, work = winograd_matrices(self.m)[0].T, range(self.m + 2), self.work
         for v, lanes in code.each(chopped(width, self.lanes)):
-            for i, j in product(range(self.m), range(self.m, 2 * self.m)):  # the next tile's
-                code.prefetch(y + (offset + ((i * work.out[1] + j) * work.outputs + v)))
             found = both_sides(code, matrix, [[
                 code.read(sums + (v + (i * (self.m + 2) + j) * self.m_step), self.lanes)
                 for j in side] for i in side])
