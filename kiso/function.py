@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
@@ -32,20 +32,20 @@ from kiso.ops.op import Array, as_array
 from kiso.tree import flatten_tree, unflatten_tree
 
 if TYPE_CHECKING:
-    from kiso.runtime import Executable
+    from kiso.runtime import Executable, Kept
 
 __all__ = ["Function", "compile"]
 
 
 @dataclass
 class Compiled:
-    """The code for one combination of shapes. state: arrays of the model as they were when they
-    were placed, and as they lie in memory."""
+    """The code for one combination of shapes. kept: the arrays of the model in memory, and what
+    was computed of them alone; none since they changed."""
 
     code: Executable
     results: Any  # structure of what comes out
     tensors: list[bool]  # which of the results are Tensors
-    state: list[tuple[Array, Array]] = field(default_factory=list[tuple[Array, Array]])
+    kept: Kept | None = None
 
 
 class Function:
@@ -58,6 +58,8 @@ class Function:
         self.threads = threads
         self.model = f if isinstance(f, Module) else None
         self.plans: dict[Any, Compiled] = {}  # by structure, shapes and types of the arguments
+        self.state: list[Array] = []  # of the model, as it was at the last call
+        self.placed: dict[Any, Array] = {}  # as it lies in memory, by place and order of the axes
         self.lock = threading.Lock()
         if self.model is None:
             update_wrapper(self, f)
@@ -81,14 +83,29 @@ class Function:
             plan = self.plans.get(key)
             if plan is None:
                 plan = self.plans[key] = self.build(structure, tensors, arrays)
-            known = plan.state
-            plan.state = [known[k] if known and known[k][0] is x else (x, plan.code.place(k, x))
-                          for k, x in enumerate(state)]
-            placed = [x for _, x in plan.state]
-        outputs = plan.code.run([*placed, *arrays]).outputs
+            kept = self.kept(plan, state)
+        outputs = plan.code.run(arrays, kept=kept).outputs
         return unflatten_tree(plan.results, [
             Tensor(y[0]) if tensor else y[0] for y, tensor in zip(outputs, plan.tensors,
                                                                   strict=True)])
+
+    def kept(self, plan: Compiled, state: list[Array]) -> Kept:
+        """The present state as the plan's code wants it. Plans share the arrays; all start anew
+        when an array of the model was replaced."""
+        changed = [k for k, x in enumerate(state) if k >= len(self.state) or self.state[k] is not x]
+        if changed:
+            for old in self.plans.values():
+                old.kept = None
+            self.placed = {(k, order): x for (k, order), x in self.placed.items()
+                           if k not in changed}
+            self.state = state
+        if plan.kept is None:
+            keys = [(k, plan.code.plan.inputs[k].order) for k in range(len(state))]
+            for key, x in zip(keys, state, strict=True):
+                if key not in self.placed:
+                    self.placed[key] = plan.code.place(key[0], x)
+            plan.kept = plan.code.keep([self.placed[key] for key in keys])
+        return plan.kept
 
     def build(self, structure: Any, tensors: tuple[bool, ...], arrays: list[Array]) -> Compiled:
         """Trace and compile for such arguments."""
