@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,13 +73,14 @@ def show(output: Output, model: str, input: tuple[int, ...], stage: str = "graph
     Winograd's convolutions, the IR that LLVM gets, or the machine's instructions."""
     check_choice("--stage", stage, STAGES)
     graph = graph_of(model_of(model, input, outputs), input, batch, gradients)
+    state = {} if gradients else dict.fromkeys(range(len(graph.inputs) - 1))  # the weights stay
     if stage != "graph":
-        graph = optimise(graph)
+        graph = optimise(replace(graph, lasting=frozenset(graph.inputs[k] for k in state)))
     text = str(graph)
     if stage == "kernels":
         text = "\n\n".join(filter(None, [program_text(plan(graph).program), formed(graph, conv)]))
     elif stage in ("llvm", "asm"):
-        library = compile_graph(graph, conv=conv).lib
+        library = compile_graph(graph, state=state, conv=conv).lib
         text = library.text if stage == "llvm" else library.assembly()
     if not output.json:
         output.raw(text + "\n")

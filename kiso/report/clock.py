@@ -75,6 +75,8 @@ def measure(code: Executable, arrays: Sequence[Array], seconds: float) -> Times:
     library = Library(text, code.target, ["work", "prepare"])
     work, prepare = library.address["work"], library.address["prepare"]
     space, results, _, given = code.bind(arrays)
+    between = aligned(code.once_bytes)
+    space.point((slot, between.ctypes.data + at) for slot, at in code.once_places)
     ticks = [aligned(16 * len(kernels)).view(np.int64) for _ in range(code.threads)]
     longer = ctypes.c_void_p * (first + 1 + len(kernels))
     addresses = [code.lib.address[k.name] for k in kernels]

@@ -13,8 +13,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from kiso.ops.op import Array
 from kiso.runtime.jit import Library, Objects, merged
 from kiso.runtime.memory import aligned, arrange, in_line, tidy
 from kiso.runtime.target import Target, flush_text, target
-from kiso.runtime.threads import launch
+from kiso.runtime.threads import JOB_WORDS, launch
 from kiso.runtime.work import HELPERS, LAST, STOP, SYNC_WORDS, lasting, schedule, work_text
 
 __all__ = ["Executable", "Kept", "Results", "compile_graph"]
@@ -94,6 +94,9 @@ class Executable:
         self._arrange(first, rest)
         self.constants = {b: np.array(value, b.dtype, order="C")
                           for b, value in found.constants.items()}
+        slot = self.module.slots.get
+        self._changing = [*((slot(found.inputs[k], -1), k) for k in self.free),
+                          *((slot(b, -1), -1) for b in found.results)]
         self._free: list[Workspace] = []
         self._kept: Kept | None = None  # for good, where it depends on constants alone
 
@@ -114,13 +117,12 @@ class Executable:
         outside = {*self.plan.inputs, *self.plan.constants, *self.plan.results}
         read = {b for k in rest.kernels for b in reads(k)}
         kept = [b for k in first.kernels for b in k.buffers if b in read]
-        found = [arrange(first, phases[:self.once], {*outside, *kept}),
-                 arrange(rest, phases[self.once:], outside)]
-        self.arena_bytes = max(length for _, length in found)
-        self.places = [(slots[b], offset) for place, _ in found for b, offset in place.items()
-                       if b in slots]
-        place, self.kept_bytes = in_line(kept)
-        self.kept_places = [(slots[b], offset) for b, offset in place.items()]
+        before, self.once_bytes = arrange(first, phases[:self.once], {*outside, *kept})
+        between, self.arena_bytes = arrange(rest, phases[self.once:], outside)
+        lasts, self.kept_bytes = in_line(kept)
+        self.once_places, self.places, self.kept_places = (
+            [(slots[b], offset) for b, offset in place.items() if b in slots]
+            for place in (before, between, lasts))
 
     def place(self, k: int, array: Array) -> Array:
         """A copy of the array as input k lies in memory."""
@@ -169,8 +171,9 @@ class Executable:
             return self._kept
         kept = Kept(self, given)
         if self.once:
-            space = self._space()
+            space, between = self._space(), aligned(self.once_bytes)
             space.take(kept)
+            space.point((slot, between.ctypes.data + at) for slot, at in self.once_places)
             space.run(self.lib.address["prepare"], [], 1, None)
             self._free.append(space)
             if not self.fixed:
@@ -190,16 +193,12 @@ class Executable:
         results = [np.empty((steps, *b.shape), b.dtype) for b in self.plan.results]
         space = self._space()
         space.take(kept)
-        slots = self.module.slots
         moves: list[int] = []
-        changing = [(self.plan.inputs[k], k in moving) for k in self.free]
-        changing += [(b, True) for b in self.plan.results]
-        for (b, moves_on), array in zip(changing, (*given, *results), strict=True):
-            if b in slots:
-                for table in space.tables:
-                    table[slots[b]] = array.ctypes.data
-                if moves_on:
-                    moves += [slots[b], array[:1].nbytes]
+        for (slot, k), array in zip(self._changing, (*given, *results), strict=True):
+            if slot >= 0:
+                space.point([(slot, array.ctypes.data)])
+                if steps > 1 and (k < 0 or k in moving):
+                    moves += [slot, array[:1].nbytes]
         return space, results, moves, [*given, *kept.arrays, kept.block]
 
     def run(self, arrays: Sequence[Array], *, moving: Collection[int] = (), steps: int = 1,
@@ -230,6 +229,7 @@ class Kept:
 
     def __init__(self, code: Executable, arrays: Sequence[Array]):
         self.arrays = arrays  # stay alive
+        self.mark = object()  # by which others know it without keeping it alive
         self.block = aligned(code.kept_bytes)
         slots, inputs = code.module.slots, code.plan.inputs
         self.pointers = [(slots[inputs[k]], x.ctypes.data)
@@ -244,10 +244,13 @@ class Workspace:
 
     def __init__(self, code: Executable):
         slots = code.module.slots
-        self.threads = code.threads
         self.arena = aligned(code.arena_bytes)
         self.scratch = [aligned(code.scratch_bytes) for _ in range(code.threads)]
         self.sync = aligned(8 * SYNC_WORDS).view(np.int64)
+        self.mark = object()  # of what it points to
+        self.jobs = np.zeros((code.threads, JOB_WORDS), np.int64)
+        self.jobs[:, 4] = self.sync.ctypes.data
+        self.jobs[:, 6], self.jobs[:, 7] = range(code.threads), code.threads
         kind = ctypes.c_void_p * max(len(slots), 1)
         self.tables = [kind() for _ in range(code.threads)]
         for table, own in zip(self.tables, self.scratch, strict=True):
@@ -261,8 +264,14 @@ class Workspace:
 
     def take(self, kept: Kept) -> None:
         """Point to inputs that stay the same and to what was made of them."""
-        for table in self.tables:
-            for slot, address in kept.pointers:
+        if self.mark is not kept.mark:
+            self.point(kept.pointers)
+            self.mark = kept.mark
+
+    def point(self, pointers: Iterable[tuple[int, int]]) -> None:
+        """Set these places of all tables to these addresses."""
+        for slot, address in pointers:
+            for table in self.tables:
                 table[slot] = address
 
     def run(self, work: int, moves: list[int], steps: int, stop: Array | None) -> int:
@@ -270,11 +279,11 @@ class Workspace:
         self.sync[:] = 0
         self.sync[LAST] = steps - 1
         parts = (ctypes.c_int64 * max(len(moves), 1))(*moves)
-        flag = self.sync[STOP:] if stop is None else stop
-        shared = (ctypes.addressof(parts), flag.ctypes.data, self.sync.ctypes.data,
-                  len(moves) // 2)
-        launch(np.array([(work, ctypes.addressof(table), *shared, k, self.threads)
-                         for k, table in enumerate(self.tables)], np.int64))
+        jobs = self.jobs  # see threads.py
+        jobs[:, 0], jobs[:, 2], jobs[:, 5] = work, ctypes.addressof(parts), len(moves) // 2
+        jobs[:, 1] = [ctypes.addressof(table) for table in self.tables]
+        jobs[:, 3] = self.sync.ctypes.data + 8 * STOP if stop is None else stop.ctypes.data
+        launch(jobs)
         return int(self.sync[LAST]) + 1
 
 
@@ -296,5 +305,7 @@ def compile_graph(graph: Graph, threads: int | None = None, *, contracts: bool =
     conv: form of convolutions; see `config.conv`.
     Errors: GraphError for an op without a lowering rule.
     """
-    found = plan(optimise(graph), contracts=contracts, state=state, watched=watched)
+    same = frozenset(graph.inputs[k] for k, out in (state or {}).items() if out is None)
+    found = plan(optimise(replace(graph, lasting=same)), contracts=contracts, state=state,
+                 watched=watched)
     return Executable(found, threads=threads, conv=conv)
