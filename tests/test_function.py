@@ -148,6 +148,41 @@ def test_weights_are_packed_once_and_again_when_they_change() -> None:
         check(6)
 
 
+def test_layers_and_parameters_that_are_replaced_are_seen() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            self.layers = [nn.Linear(4, 4), nn.ReLU()]
+            self.last = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4))
+            self.more = {"a": nn.Linear(4, 4)}
+
+        def forward(self, x: Any) -> Any:
+            for layer in (*self.layers, self.last, self.more["a"]):
+                x = layer(x)
+            return x
+
+    model, x = Two(), numbers(3, 4)
+    fast = kiso.compile(model)
+
+    def new() -> Any:
+        return nn.Linear(4, 4)
+
+    changes = [
+        lambda: setattr(model.last[1], "weight", nn.Parameter(numbers(4, 4))),
+        lambda: setattr(model.layers[0].weight, "data", numbers(4, 4)),
+        lambda: setattr(model.last[0], "running_mean", numbers(4)),
+        lambda: model.layers.__setitem__(0, new()),
+        lambda: model.more.update(a=new()),
+        lambda: setattr(model, "last", nn.Sequential(nn.BatchNorm1d(4), new())),
+        lambda: model.load_state_dict({n: v + 1 for n, v in model.state_dict().items()})]
+    before = fast(x).data
+    for change in changes:
+        change()
+        found = fast(x).data
+        assert np.abs(found - before).max() > 1e-4
+        np.testing.assert_allclose(found, model.eval()(Tensor(x)).data, rtol=1e-4, atol=1e-4)
+        before = found
+
+
 def test_weights_that_change_while_threads_compute() -> None:
     """Every answer is that of one set of weights, and the last ones that of the last."""
     model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU())
