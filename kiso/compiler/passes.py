@@ -22,24 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from kiso import ops
 from kiso.compiler.graph import Graph, Node, Spec, output_specs, several, verify
-from kiso.ops import (
-    Add,
-    BatchNormInference,
-    Cast,
-    Conv,
-    Div,
-    MatMul,
-    MaxPool,
-    MaxPoolGrad,
-    Mul,
-    Op,
-    Reshape,
-    Sqrt,
-    Step,
-    Sub,
-    Transpose,
-)
+from kiso.ops import Cast, MatMul, MaxPool, MaxPoolGrad, Mul, Reshape, Step, Transpose
 
 __all__ = ["PASSES", "common", "dead", "fold", "moves", "normed", "optimise", "pooled", "turns"]
 
@@ -152,7 +137,7 @@ def normed(graph: Graph) -> Graph:
     specs, constants, nodes = list(graph.specs), dict(graph.constants), list[Node]()
     lasting = {*graph.lasting, *constants}
 
-    def made(op: Op, *inputs: int, into: int | None = None) -> int:
+    def made(op: ops.Op, *inputs: int, into: int | None = None) -> int:
         if into is None:
             specs.extend(output_specs(op, [specs[n] for n in inputs]))
             into = len(specs) - 1
@@ -161,12 +146,14 @@ def normed(graph: Graph) -> Graph:
 
     for node in graph.nodes:
         lasting.update(node.outputs if lasting.issuperset(node.inputs) else ())
+        if not isinstance(node.op, ops.BatchNormInference):
+            nodes.append(node)
+            continue
         x, *numbers = node.inputs
-        added = graph.made_by(x, Add)
-        conv = graph.made_by(added.inputs[0] if added else x, Conv)
+        added = graph.made_by(x, ops.Add)
+        conv = graph.made_by(added.inputs[0] if added else x, ops.Conv)
         column = (specs[x].shape[1], *[1] * (len(specs[x].shape) - 2)) if conv else ()
-        if not (conv and isinstance(node.op, BatchNormInference)
-                and lasting.issuperset((conv.inputs[1], *numbers))
+        if not (conv and lasting.issuperset((conv.inputs[1], *numbers))
                 and graph.uses[x] == graph.uses[conv.outputs[0]] == 1
                 and {specs[n].dtype for n in (*conv.inputs, *node.inputs)} == {specs[x].dtype}
                 and (not added or (added.inputs[1] in lasting
@@ -177,13 +164,13 @@ def normed(graph: Graph) -> Graph:
         specs.append(Spec((), specs[x].dtype))
         eps = len(specs) - 1
         constants[eps] = np.array(node.op.eps, specs[x].dtype)
-        s = made(Div(), gamma, made(Sqrt(), made(Add(), var, eps)))
+        s = made(ops.Div(), gamma, made(ops.Sqrt(), made(ops.Add(), var, eps)))
         if added:
-            mean = made(Sub(), mean, made(Reshape(to=column[:1]), added.inputs[1]))
-        t = made(Sub(), beta, made(Mul(), mean, s))
+            mean = made(ops.Sub(), mean, made(Reshape(to=column[:1]), added.inputs[1]))
+        t = made(ops.Sub(), beta, made(Mul(), mean, s))
         wide = Reshape(to=(*column[:1], *[1] * (len(specs[W].shape) - 1)))
         y = made(conv.op, image, made(Mul(), W, made(wide, s)))
-        made(Add(), y, made(Reshape(to=column), t), into=node.outputs[0])
+        made(ops.Add(), y, made(Reshape(to=column), t), into=node.outputs[0])
     return replace(graph, specs=tuple(specs), constants=constants, nodes=tuple(nodes))
 
 

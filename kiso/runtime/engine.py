@@ -32,7 +32,7 @@ from kiso.compiler.siblings import fuse
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library, Objects, merged
-from kiso.runtime.memory import aligned, arrange, in_line, tidy
+from kiso.runtime.memory import aligned, arrange, tidy
 from kiso.runtime.target import Target, flush_text, target
 from kiso.runtime.threads import JOB_WORDS, launch
 from kiso.runtime.work import HELPERS, LAST, STOP, SYNC_WORDS, lasting, schedule, work_text
@@ -116,10 +116,11 @@ class Executable:
         slots, phases = self.module.slots, [t.phase for t in self.times]
         outside = {*self.plan.inputs, *self.plan.constants, *self.plan.results}
         read = {b for k in rest.kernels for b in reads(k)}
-        kept = [b for k in first.kernels for b in k.buffers if b in read]
-        before, self.once_bytes = arrange(first, phases[:self.once], {*outside, *kept})
+        made = {b for k in first.kernels for b in k.buffers}
+        before, self.once_bytes = arrange(first, phases[:self.once], outside | (made & read))
         between, self.arena_bytes = arrange(rest, phases[self.once:], outside)
-        lasts, self.kept_bytes = in_line(kept)
+        # All in one phase: there at the same time.
+        lasts, self.kept_bytes = arrange(first, [0] * self.once, outside | (made - read))
         self.once_places, self.places, self.kept_places = (
             [(slots[b], offset) for b, offset in place.items() if b in slots]
             for place in (before, between, lasts))

@@ -6,14 +6,13 @@ import ctypes
 import gc
 import os
 from collections.abc import Container, Sequence
-from itertools import accumulate
 
 import numpy as np
 
 from kiso.compiler.loops import Buffer, Program, reads
 from kiso.ops.op import Array
 
-__all__ = ["ALIGNMENT", "aligned", "arrange", "in_line", "tidy"]
+__all__ = ["ALIGNMENT", "aligned", "arrange", "tidy"]
 
 ALIGNMENT = 64  # a cache line, and the widest vector
 
@@ -66,9 +65,3 @@ def arrange(program: Program, phases: Sequence[int],
         found.append((max((place[b] + size(b) for b in place), default=0), place))
     length, place = min(found, key=lambda f: f[0])
     return place, length
-
-
-def in_line(buffers: Sequence[Buffer]) -> tuple[dict[Buffer, int], int]:
-    """Offsets of buffers one after the other, and their length."""
-    ends = list(accumulate(map(size, buffers), initial=0))
-    return dict(zip(buffers, ends, strict=False)), ends[-1]
