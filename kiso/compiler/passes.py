@@ -139,8 +139,8 @@ def normed(graph: Graph) -> Graph:
 
     def made(op: ops.Op, *inputs: int, into: int | None = None) -> int:
         if into is None:
+            into = len(specs)
             specs.extend(output_specs(op, [specs[n] for n in inputs]))
-            into = len(specs) - 1
         nodes.append(Node(op, inputs, (into,)))
         return into
 
@@ -161,9 +161,9 @@ def normed(graph: Graph) -> Graph:
             nodes.append(node)
             continue
         (image, W), (gamma, beta, mean, var) = conv.inputs, numbers
-        specs.append(Spec((), specs[x].dtype))
-        eps = len(specs) - 1
+        eps = len(specs)
         constants[eps] = np.array(node.op.eps, specs[x].dtype)
+        specs.append(Spec.of(constants[eps]))
         s = made(ops.Div(), gamma, made(ops.Sqrt(), made(ops.Add(), var, eps)))
         if added:
             mean = made(ops.Sub(), mean, made(Reshape(to=column[:1]), added.inputs[1]))

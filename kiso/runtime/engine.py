@@ -20,12 +20,11 @@ import numpy as np
 
 from kiso import config
 from kiso.compiler.codegen import Code, Module, generate, split_reductions
-from kiso.compiler.codegen.convert import reads
 from kiso.compiler.contract import Machine
 from kiso.compiler.contract.steps import Step, expand
 from kiso.compiler.graph import Graph, Spec
 from kiso.compiler.inplace import settle
-from kiso.compiler.loops import Buffer, Contract, Program
+from kiso.compiler.loops import Buffer, Contract, Program, reads
 from kiso.compiler.passes import optimise
 from kiso.compiler.plan import Plan, plan
 from kiso.compiler.siblings import fuse
@@ -88,7 +87,7 @@ class Executable:
                       *schedule(rest.kernels, () if guard is None else (guard,))]
         self.module: Module = generate(self.program, width, _contract)
         self.lib = self._library(parts, guard)
-        self.work: int = self.lib.address["work"]
+        self.work = self.lib.address["work"]
         if parts.compiled > LARGE:
             tidy()
         self._arrange(first, rest)
@@ -104,12 +103,11 @@ class Executable:
         """The machine code: `work`, `prepare` if some kernels run once, and each kernel."""
         codes, n = self.module.kernels, self.once
         watched = [self.module.slots[b] for b in self.plan.watched]
-        texts = [self.module.text, flush_text(self.target),
-                 work_text(codes[n:], self.times[n:], watched, guard), HELPERS]
-        if n:
-            texts.append(work_text(codes[:n], self.times[:n], name="prepare"))
+        text = merged(self.module.text, flush_text(self.target),
+                      work_text(codes[n:], self.times[n:], watched, guard), HELPERS,
+                      work_text(codes[:n], self.times[:n], name="prepare") if n else "")
         names = ["work", *["prepare"][:n], *(code.name for code in codes)]
-        return Library(merged(*texts), self.target, names, parts)
+        return Library(text, self.target, names, parts)
 
     def _arrange(self, first: Program, rest: Program) -> None:
         """Places of the values between kernels, and of those that are kept."""
@@ -150,12 +148,8 @@ class Executable:
         if len(arrays) != len(which):
             raise GraphError(f"the compiled function takes {len(which)} arrays, but "
                              f"{len(arrays)} came.")
-        given: list[Array] = []
-        for k, array in zip(which, arrays, strict=True):
-            x = np.asarray(array)
-            shape = x.shape[1:] if k in moving else x.shape
-            given.append(np.ascontiguousarray(self._expected(k, shape, x, placed=True)))
-        return given
+        return [np.ascontiguousarray(self._expected(k, x.shape[k in moving:], x, placed=True))
+                for k, x in zip(which, map(np.asarray, arrays), strict=True)]
 
     def _space(self) -> Workspace:
         """Memory for a call."""
@@ -167,11 +161,8 @@ class Executable:
     def keep(self, arrays: Sequence[Array]) -> Kept:
         """What can be computed of the inputs that stay the same (`fixed`; these arrays, as `place`
         gives them), for many calls. It is valid as long as they do not change."""
-        given = self._given(self.fixed, arrays, ())
-        if self._kept is not None:
-            return self._kept
-        kept = Kept(self, given)
-        if self.once:
+        kept = self._kept or Kept(self, self._given(self.fixed, arrays, ()))
+        if self.once and kept is not self._kept:
             space, between = self._space(), aligned(self.once_bytes)
             space.take(kept)
             space.point((slot, between.ctypes.data + at) for slot, at in self.once_places)
@@ -186,11 +177,9 @@ class Executable:
         """Memory for a call with pointers to these inputs and to new results: the memory, the
         results, slot and stride of what moves from step to step, and what must stay alive."""
         if kept is None:
-            given = self._given(range(len(self.plan.inputs)), arrays, moving)
-            kept = self.keep([given[k] for k in self.fixed])
-            given = [given[k] for k in self.free]
-        else:
-            given = self._given(self.free, arrays, moving)
+            every = self._given(range(len(self.plan.inputs)), arrays, moving)
+            kept, arrays = self.keep([every[k] for k in self.fixed]), [every[k] for k in self.free]
+        given = self._given(self.free, arrays, moving)
         results = [np.empty((steps, *b.shape), b.dtype) for b in self.plan.results]
         space = self._space()
         space.take(kept)
@@ -226,12 +215,11 @@ class Executable:
 
 
 class Kept:
-    """Inputs that stay the same, and what the kernels that run once made of them."""
+    """Inputs that stay the same, and what the kernels that run once made of them. By `mark` others
+    know it without keeping it alive."""
 
     def __init__(self, code: Executable, arrays: Sequence[Array]):
-        self.arrays = arrays  # stay alive
-        self.mark = object()  # by which others know it without keeping it alive
-        self.block = aligned(code.kept_bytes)
+        self.arrays, self.block, self.mark = arrays, aligned(code.kept_bytes), object()
         slots, inputs = code.module.slots, code.plan.inputs
         self.pointers = [(slots[inputs[k]], x.ctypes.data)
                          for k, x in zip(code.fixed, arrays, strict=True) if inputs[k] in slots]
@@ -255,13 +243,10 @@ class Workspace:
         kind = ctypes.c_void_p * max(len(slots), 1)
         self.tables = [kind() for _ in range(code.threads)]
         for table, own in zip(self.tables, self.scratch, strict=True):
-            for buffer, array in code.constants.items():
-                if buffer in slots:
-                    table[slots[buffer]] = array.ctypes.data
-            for slot, offset in code.places:
-                table[slot] = self.arena.ctypes.data + offset
             if code.scratch in slots:
                 table[slots[code.scratch]] = own.ctypes.data
+        self.point((slots[b], x.ctypes.data) for b, x in code.constants.items() if b in slots)
+        self.point((slot, self.arena.ctypes.data + at) for slot, at in code.places)
 
     def take(self, kept: Kept) -> None:
         """Point to inputs that stay the same and to what was made of them."""
@@ -281,9 +266,10 @@ class Workspace:
         self.sync[LAST] = steps - 1
         parts = (ctypes.c_int64 * max(len(moves), 1))(*moves)
         jobs = self.jobs  # see threads.py
-        jobs[:, 0], jobs[:, 2], jobs[:, 5] = work, ctypes.addressof(parts), len(moves) // 2
-        jobs[:, 1] = [ctypes.addressof(table) for table in self.tables]
-        jobs[:, 3] = self.sync.ctypes.data + 8 * STOP if stop is None else stop.ctypes.data
+        flag = self.sync[STOP:] if stop is None else stop
+        jobs[:, 0], jobs[:, 1] = work, [ctypes.addressof(table) for table in self.tables]
+        jobs[:, 2], jobs[:, 3] = ctypes.addressof(parts), flag.ctypes.data
+        jobs[:, 5] = len(moves) // 2
         launch(jobs)
         return int(self.sync[LAST]) + 1
 

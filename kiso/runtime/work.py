@@ -13,9 +13,8 @@ result has the same bits from run to run with one number of threads. (With anoth
 may begin elsewhere, and what was the middle of a vector loop becomes its scalar end, which may
 round differently.)
 
-Kernels that depend on nothing that changes from step to step, such as the packing of weights in
-inference, are left out of it (`lasting`): a second function of this kind, `prepare`, runs them once
-for many calls.
+A second function of this kind, `prepare`, runs kernels once for many calls: those that depend on
+nothing that changes (`lasting`), such as the packing of weights in inference.
 
 The barrier is a counter that each thread raises once per phase; who waits spins a little, then
 gives the processor away. The last step to be done is a shared number that the first thread lowers
@@ -137,11 +136,9 @@ def lasting(kernels: Sequence[Kernel | Contract], same: Collection[Buffer],
     known, first, rest = set(same), Kernels(), Kernels()
     for kernel in kernels:
         inputs = reads(kernel)
-        if inputs and known.issuperset(inputs) and not any(b in outside for b in kernel.buffers):
-            known.update(kernel.buffers)
-            first.append(kernel)
-        else:
-            rest.append(kernel)
+        once = inputs and known.issuperset(inputs) and not any(b in outside for b in kernel.buffers)
+        known.update(kernel.buffers if once else ())
+        (first if once else rest).append(kernel)
     return first, rest
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from kiso import ops
 from kiso.compiler import trace
-from kiso.compiler.codegen.convert import reads
 from kiso.compiler.contract.steps import Step
+from kiso.compiler.loops import reads
 from kiso.errors import GraphError
 from kiso.report.clock import measure
 from kiso.runtime import Executable, compile_graph
