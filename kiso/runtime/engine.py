@@ -148,7 +148,7 @@ class Executable:
         if len(arrays) != len(which):
             raise GraphError(f"the compiled function takes {len(which)} arrays, but "
                              f"{len(arrays)} came.")
-        return [np.ascontiguousarray(self._expected(k, x.shape[k in moving:], x, placed=True))
+        return [np.asarray(self._expected(k, x.shape[k in moving:], x, placed=True), order="C")
                 for k, x in zip(which, map(np.asarray, arrays), strict=True)]
 
     def _space(self) -> Workspace:

@@ -109,14 +109,14 @@ def test_other_weights_need_another_call_of_keep() -> None:
 
 
 def test_state_that_a_step_leaves_alone_is_read_anew_in_every_call() -> None:
-    """A frozen filter beside a weight that is trained."""
-    def step(W: Any, p: Any, x: Any) -> Any:
-        return W, p - 0.1 * ops.sum(ops.conv2d(x, W, padding=1)), p
+    """A frozen filter and a number beside a weight that is trained."""
+    def step(W: Any, p: Any, c: Any, x: Any) -> Any:
+        return W, p - c * ops.sum(ops.conv2d(x, W, padding=1)), c, p
 
-    W, p, x = numbers(4, 4, 3, 3), np.float32(0), numbers(1, 4, 6, 6)
-    code = compile_graph(trace(step, W, p, x).graph, 2, state={0: 0, 1: 1})
-    assert code.fixed == [0] and code.once
-    state = [code.place(0, W), code.place(1, p)]
+    W, p, c, x = numbers(4, 4, 3, 3), np.float32(0), np.float32(0.1), numbers(1, 4, 6, 6)
+    code = compile_graph(trace(step, W, p, c, x).graph, 2, state={0: 0, 1: 1, 2: 2})
+    assert code.fixed == [0, 2] and code.once
+    state = [code.place(k, value) for k, value in enumerate((W, p, c))]
     for scale in (1, -3):
         state[0][:] = scale * code.place(0, W)
         expected = float(state[1]) - 3 * 0.1 * float(np.sum(ops.conv2d(x, scale * W, padding=1)))
