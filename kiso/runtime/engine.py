@@ -103,9 +103,9 @@ class Executable:
         """The machine code: `work`, `prepare` if some kernels run once, and each kernel."""
         codes, n = self.module.kernels, self.once
         watched = [self.module.slots[b] for b in self.plan.watched]
-        text = merged(self.module.text, flush_text(self.target),
-                      work_text(codes[n:], self.times[n:], watched, guard), HELPERS,
-                      work_text(codes[:n], self.times[:n], name="prepare") if n else "")
+        both = [work_text(codes[n:], self.times[n:], watched, guard), HELPERS,
+                work_text(codes[:n], self.times[:n], name="prepare")]
+        text = merged(self.module.text, flush_text(self.target), *(both if n else both[:2]))
         names = ["work", *["prepare"][:n], *(code.name for code in codes)]
         return Library(text, self.target, names, parts)
 
