@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import update_wrapper
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from kiso.autograd import Tensor
@@ -32,20 +33,43 @@ from kiso.ops.op import Array, as_array
 from kiso.tree import flatten_tree, unflatten_tree
 
 if TYPE_CHECKING:
-    from kiso.runtime import Executable
+    from kiso.runtime import Executable, Kept
 
 __all__ = ["Function", "compile"]
 
 
 @dataclass
 class Compiled:
-    """The code for one combination of shapes. state: arrays of the model as they were when they
-    were placed, and as they lie in memory."""
+    """The code for one combination of shapes. kept: the arrays of the model in memory, and what
+    was computed of them alone; none since they changed."""
 
     code: Executable
     results: Any  # structure of what comes out
     tensors: list[bool]  # which of the results are Tensors
-    state: list[tuple[Array, Array]] = field(default_factory=list[tuple[Array, Array]])
+    kept: Kept | None = None
+
+
+class Tensors:
+    """The tensors of a model, in the order of `weights`. A walk through the model finds them; as
+    long as no attribute of a module and no element of its lists and dicts was replaced, another
+    one would find the same, which is tested in a tenth of the time."""
+
+    def __init__(self, model: Module):
+        self.every = [*model.parameters(), *model.buffers()]
+        self.met: list[tuple[Any, tuple[Any, ...]]] = []
+        for module in model.modules():
+            for value in (vars(module), *vars(module).values()):
+                parts: Any = value
+                if isinstance(value, dict):
+                    parts = parts.values()  # follows the dict
+                elif not isinstance(value, list):
+                    continue
+                self.met.append((parts, tuple(parts)))
+
+    def stale(self) -> bool:
+        """Whether something was replaced."""
+        return not all(len(now) == len(then) and all(map(is_, now, then))
+                       for now, then in self.met)
 
 
 class Function:
@@ -58,6 +82,9 @@ class Function:
         self.threads = threads
         self.model = f if isinstance(f, Module) else None
         self.plans: dict[Any, Compiled] = {}  # by structure, shapes and types of the arguments
+        self.tensors = None if self.model is None else Tensors(self.model)
+        self.state: list[Array] = []  # of the model, as it was at the last call
+        self.placed: dict[Any, Array] = {}  # as it lies in memory, by place and order of the axes
         self.lock = threading.Lock()
         if self.model is None:
             update_wrapper(self, f)
@@ -76,19 +103,42 @@ class Function:
         tensors = tuple(isinstance(x, Tensor) for x in given)
         arrays = [as_array(x.data if isinstance(x, Tensor) else x) for x in given]
         key = (structure, tensors, *((x.shape, x.dtype) for x in arrays))
-        state = [] if self.model is None else flatten_tree(weights(self.model))[0]
         with self.lock:
+            state = self.present()
             plan = self.plans.get(key)
             if plan is None:
                 plan = self.plans[key] = self.build(structure, tensors, arrays)
-            known = plan.state
-            plan.state = [known[k] if known and known[k][0] is x else (x, plan.code.place(k, x))
-                          for k, x in enumerate(state)]
-            placed = [x for _, x in plan.state]
-        outputs = plan.code.run([*placed, *arrays]).outputs
+            kept = self.kept(plan, state)
+        outputs = plan.code.run(arrays, kept=kept).outputs
         return unflatten_tree(plan.results, [
             Tensor(y[0]) if tensor else y[0] for y, tensor in zip(outputs, plan.tensors,
                                                                   strict=True)])
+
+    def present(self) -> list[Array]:
+        """The arrays of the model."""
+        if self.model is None or self.tensors is None:
+            return []
+        if self.tensors.stale():
+            self.tensors = Tensors(self.model)
+        return [x.data for x in self.tensors.every]
+
+    def kept(self, plan: Compiled, state: list[Array]) -> Kept:
+        """The present state as the plan's code wants it. Plans share the arrays; all start anew
+        when an array of the model was replaced."""
+        changed = [k for k, x in enumerate(state) if k >= len(self.state) or self.state[k] is not x]
+        if changed:
+            for old in self.plans.values():
+                old.kept = None
+            self.placed = {(k, order): x for (k, order), x in self.placed.items()
+                           if k not in changed}
+            self.state = state
+        if plan.kept is None:
+            keys = [(k, plan.code.plan.inputs[k].order) for k in range(len(state))]
+            for key, x in zip(keys, state, strict=True):
+                if key not in self.placed:
+                    self.placed[key] = plan.code.place(key[0], x)
+            plan.kept = plan.code.keep([self.placed[key] for key in keys])
+        return plan.kept
 
     def build(self, structure: Any, tensors: tuple[bool, ...], arrays: list[Array]) -> Compiled:
         """Trace and compile for such arguments."""

@@ -120,6 +120,97 @@ def test_several_threads_at_once() -> None:
     assert wrong == [] and len(fast.plans) == 2
 
 
+def test_weights_are_packed_once_and_again_when_they_change() -> None:
+    nn.manual_seed(0)
+    model = nn.from_text("conv8k3p1 relu conv8k3p1 bn relu flatten linear3", (4, 8, 8))
+    fast, x = kiso.compile(model, threads=2), numbers(6, 4, 8, 8)
+
+    def check(n: int) -> Any:
+        np.testing.assert_allclose(fast(x[:n]).data, model.eval()(Tensor(x[:n])).data,
+                                   rtol=1e-4, atol=1e-4)
+        return [plan.kept for plan in fast.plans.values()]
+
+    check(6)
+    one, two = check(2)
+    assert one is not None and check(6) == [one, two]
+    for a, b in zip(one.arrays, two.arrays, strict=True):
+        assert a is b  # the weights lie in memory once for all shapes
+    first = model[0].weight
+    first.data = first.data * np.float32(-2)
+    new, none = check(6)
+    assert new is not one and none is None  # what was made of old weights is given back
+    same = [a is b for a, b in zip(one.arrays, new.arrays, strict=True)]
+    assert same.count(False) == 1
+    assert None not in check(2)
+    for p in (*model.parameters(), *model.buffers()):
+        p.data = p.data * np.float32(0.5)
+        check(2)
+        check(6)
+
+
+def test_layers_and_parameters_that_are_replaced_are_seen() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            self.layers = [nn.Linear(4, 4), nn.ReLU()]
+            self.last = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4))
+            self.more = {"a": nn.Linear(4, 4)}
+
+        def forward(self, x: Any) -> Any:
+            for layer in (*self.layers, self.last, self.more["a"]):
+                x = layer(x)
+            return x
+
+    model, x = Two(), numbers(3, 4)
+    fast = kiso.compile(model)
+
+    def new() -> Any:
+        return nn.Linear(4, 4)
+
+    changes = [
+        lambda: setattr(model.last[1], "weight", nn.Parameter(numbers(4, 4))),
+        lambda: setattr(model.layers[0].weight, "data", numbers(4, 4)),
+        lambda: setattr(model.last[0], "running_mean", numbers(4)),
+        lambda: model.layers.__setitem__(0, new()),
+        lambda: model.more.update(a=new()),
+        lambda: setattr(model, "last", nn.Sequential(nn.BatchNorm1d(4), new())),
+        lambda: model.load_state_dict({n: v + 1 for n, v in model.state_dict().items()})]
+    before = fast(x).data
+    for change in changes:
+        change()
+        found = fast(x).data
+        assert np.abs(found - before).max() > 1e-4
+        np.testing.assert_allclose(found, model.eval()(Tensor(x)).data, rtol=1e-4, atol=1e-4)
+        before = found
+
+
+def test_weights_that_change_while_threads_compute() -> None:
+    """Every answer is that of one set of weights, and the last ones that of the last."""
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU())
+    fast, xs = kiso.compile(model, threads=1), [numbers(n, 4, 8, 8) for n in (1, 2)]
+    base, factors = model[0].weight.data, [np.float32(k) for k in (1, -2, 3)]
+    model[0].bias.data = model[0].bias.data * 0
+    right = [[np.maximum(ops.conv2d(x, base * f, padding=1), 0) for f in factors] for x in xs]
+    done, wrong = threading.Event(), list[int]()
+
+    def work(k: int) -> None:
+        while not done.is_set():
+            y = fast(xs[k]).data
+            wrong.extend([k] * (not any(np.allclose(y, z, rtol=1e-3, atol=1e-3)
+                                        for z in right[k])))
+
+    threads = [threading.Thread(target=work, args=(k % 2,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for i in range(60):
+        model[0].weight.data = base * factors[i % 3]
+        y = fast(xs[i % 2]).data
+        np.testing.assert_allclose(y, right[i % 2][i % 3], rtol=1e-3, atol=1e-3)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
 def test_what_cannot_be_compiled_is_said() -> None:
     x = numbers(3)
     with pytest.raises(GraphError, match="branch on values"):

@@ -106,6 +106,7 @@ def kernel_table(output: Output, found: Profile) -> None:
     for k in found.kernels:
         work = work_words(k)
         work = work if len(work) <= LONGEST else work[:LONGEST - 1] + "+"
+        work = tr("{work} once", work=work) if k.once else work
         time, rate, peak, size, _, memory, _ = cells(found, k.cost)
         where = f"{layer_name(k.origin.layer)} {part_name(k.origin.part)}"
         rows.append([str(k.number), where, work, dimensions(k.shape), time, rate, peak, size,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from kiso.compiler.loops import Program
 from kiso.compiler.plan import plan
 from kiso.errors import ConfigError
 from kiso.runtime import compile_graph, target
+from kiso.runtime.work import constant
 from kiso.text import tr
 from kiso.train.options import check_choice
 
@@ -52,16 +54,18 @@ def graph_of(net: nn.Module, shape: tuple[int, ...], batch: int, gradients: bool
     return trace(learn, params, buffers, x, np.zeros(batch, np.int64), ops.make_key(0, 0)).graph
 
 
-def formed(graph: Graph, conv: str | None) -> str:
+def formed(graph: Graph, conv: str | None, state: Mapping[int, None]) -> str:
     """The convolutions that are computed in another form than their formula says, with it."""
-    program, to = plan(graph, contracts=True).program, target()
+    found, to = plan(graph, contracts=True, state=state), target()
+    program = found.program
 
     def written(_: str, write: Callable[[], Source]) -> tuple[tuple[Driver, ...], int]:
         source = write()
         return source.drivers, source.size
 
     machine = Machine(to.vector_bytes // 4, to.registers)
-    steps = expand(program, machine, written, config.conv(conv)).program.kernels
+    steps = expand(program, machine, written, config.conv(conv),
+                   constant(found, program)).program.kernels
     forms = {step.name: step.form for step in steps if isinstance(step, Step) and step.form}
     return program_text(Program([k for k in program.kernels if k.name in forms]), forms)
 
@@ -74,13 +78,15 @@ def show(output: Output, model: str, input: tuple[int, ...] | None = None, stage
     check_choice("--stage", stage, STAGES)
     net, input = model_of(model, input, outputs)
     graph = graph_of(net, input, batch, gradients)
+    state = {} if gradients else dict.fromkeys(range(len(graph.inputs) - 1))  # the weights stay
     if stage != "graph":
-        graph = optimise(graph)
+        graph = optimise(replace(graph, lasting=frozenset(graph.inputs[k] for k in state)))
     text = str(graph)
     if stage == "kernels":
-        text = "\n\n".join(filter(None, [program_text(plan(graph).program), formed(graph, conv)]))
+        texts = program_text(plan(graph).program), formed(graph, conv, state)
+        text = "\n\n".join(filter(None, texts))
     elif stage in ("llvm", "asm"):
-        library = compile_graph(graph, conv=conv).lib
+        library = compile_graph(graph, state=state, conv=conv).lib
         text = library.text if stage == "llvm" else library.assembly()
     if not output.json:
         output.raw(text + "\n")

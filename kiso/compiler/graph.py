@@ -55,13 +55,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A pure function of arrays: `specs[n]` describes value n."""
+    """A pure function of arrays: `specs[n]` describes value n. `lasting`: inputs that are the same
+    in many calls, such as weights in inference."""
 
     specs: tuple[Spec, ...]
     inputs: tuple[int, ...]
     constants: dict[int, Array]
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+    lasting: frozenset[int] = frozenset()
 
     @cached_property
     def maker(self) -> dict[int, Node]:

@@ -7,6 +7,8 @@
     moves      moves that undo each other go: gx = gy (W^T)^T would be a copy of W as well
     pooled     the gradient through max(relu(x)) over windows is masked before it is spread: what
                the windows were cut from, four times larger, need not be kept for that
+    normed     batch norm of inference behind a convolution is a factor and a shift for each of its
+               channels: the factor goes into the filters, which last, as the work on them does
     dead       what no output depends on is left out, such as the gradient of the input pictures,
                which the backward pass of the first layer gives and nobody asks for
 """
@@ -18,10 +20,13 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from kiso.compiler.graph import Graph, Node, Spec, several, verify
+import numpy as np
+
+from kiso import ops
+from kiso.compiler.graph import Graph, Node, Spec, output_specs, several, verify
 from kiso.ops import Cast, MatMul, MaxPool, MaxPoolGrad, Mul, Reshape, Step, Transpose
 
-__all__ = ["PASSES", "common", "dead", "fold", "moves", "optimise", "pooled", "turns"]
+__all__ = ["PASSES", "common", "dead", "fold", "moves", "normed", "optimise", "pooled", "turns"]
 
 LARGEST_FOLDED = 1 << 16  # elements: a larger constant costs more to keep than to compute
 
@@ -126,6 +131,49 @@ def pooled(graph: Graph) -> Graph:
     return replace(graph, specs=tuple(specs), nodes=tuple(nodes))
 
 
+def normed(graph: Graph) -> Graph:
+    """BatchNormInference(Conv(x, W) + b) as Conv(x, W s) + t, with s = gamma / sqrt(var + eps) and
+    t = beta - (mean - b) s, where all but x lasts and nobody else reads what is between."""
+    specs, constants, nodes = list(graph.specs), dict(graph.constants), list[Node]()
+    lasting = {*graph.lasting, *constants}
+
+    def made(op: ops.Op, *inputs: int, into: int | None = None) -> int:
+        if into is None:
+            into = len(specs)
+            specs.extend(output_specs(op, [specs[n] for n in inputs]))
+        nodes.append(Node(op, inputs, (into,)))
+        return into
+
+    for node in graph.nodes:
+        lasting.update(node.outputs if lasting.issuperset(node.inputs) else ())
+        if not isinstance(node.op, ops.BatchNormInference):
+            nodes.append(node)
+            continue
+        x, *numbers = node.inputs
+        added = graph.made_by(x, ops.Add)
+        conv = graph.made_by(added.inputs[0] if added else x, ops.Conv)
+        column = (specs[x].shape[1], *[1] * (len(specs[x].shape) - 2)) if conv else ()
+        if not (conv and lasting.issuperset((conv.inputs[1], *numbers))
+                and graph.uses[x] == graph.uses[conv.outputs[0]] == 1
+                and {specs[n].dtype for n in (*conv.inputs, *node.inputs)} == {specs[x].dtype}
+                and (not added or (added.inputs[1] in lasting
+                                   and specs[added.inputs[1]].shape == column))):
+            nodes.append(node)
+            continue
+        (image, W), (gamma, beta, mean, var) = conv.inputs, numbers
+        eps = len(specs)
+        constants[eps] = np.array(node.op.eps, specs[x].dtype)
+        specs.append(Spec.of(constants[eps]))
+        s = made(ops.Div(), gamma, made(ops.Sqrt(), made(ops.Add(), var, eps)))
+        if added:
+            mean = made(ops.Sub(), mean, made(Reshape(to=column[:1]), added.inputs[1]))
+        t = made(ops.Sub(), beta, made(Mul(), mean, s))
+        wide = Reshape(to=(*column[:1], *[1] * (len(specs[W].shape) - 1)))
+        y = made(conv.op, image, made(Mul(), W, made(wide, s)))
+        made(ops.Add(), y, made(Reshape(to=column), t), into=node.outputs[0])
+    return replace(graph, specs=tuple(specs), constants=constants, nodes=tuple(nodes))
+
+
 def dead(graph: Graph) -> Graph:
     """Leave out nodes and constants that no output depends on; inputs stay."""
     needed = set(graph.outputs)
@@ -140,14 +188,14 @@ def dead(graph: Graph) -> Graph:
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("fold", fold), ("common", common), ("turns", turns), ("moves", moves),
-    ("pooled", pooled), ("dead", dead))
+    ("pooled", pooled), ("normed", normed), ("dead", dead))
 
 
 def optimise(graph: Graph, *, exact: bool = False) -> Graph:
     """All passes in order. With `exact` the graph gives the same bits in NumPy: without `turns`,
-    since a product and the one turned may be rounded differently there, and without `pooled`, which
-    gives 0 where a negative gradient times 0 was -0."""
+    since a product and the one turned may be rounded differently there, without `normed` for the
+    same reason, and without `pooled`, which gives 0 where a negative gradient times 0 was -0."""
     for _, change in PASSES:
-        if not (exact and change in (turns, pooled)):
+        if not (exact and change in (turns, pooled, normed)):
             graph = verify(change(graph))
     return graph

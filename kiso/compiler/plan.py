@@ -87,9 +87,9 @@ def _work(graph: Graph, node: Node, n: int) -> tuple[str, int | None]:
         shaped = graph.made_by(other, ops.Reshape)
         if len(own.shape) == 2 and graph.specs[other] == column:
             return "bias", other
-        if len(own.shape) == 4 and graph.specs[other].shape == (own.shape[1], 1, 1) and shaped \
-                and graph.specs[shaped.inputs[0]] == column:
-            return "bias", shaped.inputs[0]
+        if len(own.shape) == 4 and graph.specs[other] == Spec((own.shape[1], 1, 1), column.dtype):
+            whole = shaped and graph.specs[shaped.inputs[0]] == column
+            return "bias", shaped.inputs[0] if shaped and whole else other
         if graph.specs[other] == own:
             return "add", other
     return "", None

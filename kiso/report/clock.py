@@ -8,7 +8,6 @@ and without these readings take turns; the difference is what the readings cost.
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import os
 import threading
@@ -24,7 +23,7 @@ from kiso.runtime import Executable, Library
 from kiso.runtime.engine import merged
 from kiso.runtime.memory import aligned
 from kiso.runtime.target import flush_text
-from kiso.runtime.work import work_text
+from kiso.runtime.work import HELPERS, work_text
 
 __all__ = ["Times", "measure", "pinned"]
 
@@ -34,7 +33,8 @@ LEAST = 5  # steps of each kind
 @dataclass(frozen=True)
 class Times:
     """Medians in seconds: of each kernel on the thread that needed longest, of a whole step, and of
-    a whole step with the clock readings."""
+    a whole step with the clock readings. Kernels that run once for many steps (see
+    `Executable.keep`) are no part of a step."""
 
     kernels: list[float]
     step: float
@@ -67,14 +67,16 @@ def measure(code: Executable, arrays: Sequence[Array], seconds: float) -> Times:
     """Run the code for about so long. `arrays` are its inputs; those that are state are changed."""
     kernels = code.module.kernels
     first = len(code.module.slots)  # in the table of pointers, behind those of the arrays
-    codes = [replace(k, name=f"timed{i}") for i, k in enumerate(kernels)]
-    text = merged(work_text(codes, code.times), flush_text(code.target),
-                  *(_timed(i, first) for i in range(len(kernels))),
+    codes, n = [replace(k, name=f"timed{i}") for i, k in enumerate(kernels)], code.once
+    text = merged(work_text(codes[n:], code.times[n:]),
+                  work_text(codes[:n], code.times[:n], name="prepare"), HELPERS,
+                  flush_text(code.target), *(_timed(i, first) for i in range(len(kernels))),
                   "declare i64 @llvm.readcyclecounter()")
-    library = Library(text, code.target, ["work"])
-    read = copy.copy(code)
-    read.work = library.address["work"]
+    library = Library(text, code.target, ["work", "prepare"])
+    work, prepare = library.address["work"], library.address["prepare"]
     space, results, _, given = code.bind(arrays)
+    between = aligned(code.once_bytes)
+    space.point((slot, between.ctypes.data + at) for slot, at in code.once_places)
     ticks = [aligned(16 * len(kernels)).view(np.int64) for _ in range(code.threads)]
     longer = ctypes.c_void_p * (first + 1 + len(kernels))
     addresses = [code.lib.address[k.name] for k in kernels]
@@ -86,20 +88,23 @@ def measure(code: Executable, arrays: Sequence[Array], seconds: float) -> Times:
     seen: list[Array] = []
     at: list[float] = []
     for _ in range(2):  # memory is touched, threads are awake
-        space.run(read, [], 1, None)
+        space.run(work, [], 1, None)
     started = time.perf_counter()
     while len(at) < LEAST or time.perf_counter() < started + seconds:
+        if n:
+            space.run(prepare, [], 1, None)
         a = time.perf_counter()
-        space.run(code, [], 1, None)
+        space.run(code.work, [], 1, None)
         b = time.perf_counter()
-        space.run(read, [], 1, None)
+        space.run(work, [], 1, None)
         steps.append((b - a, time.perf_counter() - b))
         at.append(b)
         seen.append(np.stack(ticks).reshape(code.threads, len(kernels), 2))
     del given, results
     plain, with_clock = np.median(steps, 0)
     found = np.stack(seen)
-    begin = found[:, 0, :, 0].min(1, where=found[:, 0, :, 0] > 0, initial=np.iinfo(np.int64).max)
+    begin = found[:, 0, n:, 0].min(1, where=found[:, 0, n:, 0] > 0,
+                                   initial=np.iinfo(np.int64).max)
     rate = (begin[-1] - begin[0]) / (at[-1] - at[0])  # ticks a second
     spans = (found[..., 1] - found[..., 0]).max(1)
     return Times((np.median(spans, 0) / rate).tolist(), float(plain), float(with_clock), len(at))

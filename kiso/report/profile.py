@@ -59,6 +59,7 @@ class KernelCost:
     serves: tuple[Origin, ...]
     phase: int
     shared: bool  # by all threads, or done by the first one
+    once: bool  # before the steps: it depends on nothing that changes; no part of a step's time
     cost: Cost
 
 
@@ -89,12 +90,12 @@ class Profile:
     def seconds(self) -> float:
         """All kernels together. What the step takes beyond them is waiting at barriers, for the
         slower thread, and the call."""
-        return sum(k.cost.seconds for k in self.kernels)
+        return self.cost().seconds
 
     def cost(self, layer: str | None = None, part: str | None = None) -> Cost:
-        """Sum over the kernels that are counted for a layer, a part of the step, or all."""
+        """Sum over the kernels of a step that are counted for a layer, a part of it, or all."""
         return sum((k.cost for k in self.kernels if layer in (None, k.origin.layer)
-                    and part in (None, k.origin.part)), Cost())
+                    and part in (None, k.origin.part) and not k.once), Cost())
 
     def shares(self, cost: Cost) -> tuple[float, float]:
         """Share of the FMA peak, and of the bandwidth (more than 1: the data are in a cache)."""
@@ -242,7 +243,7 @@ def _kernels(step: TracedStep, code: Executable, seconds: Sequence[float]) -> li
         found.append(KernelCost(
             k, "Copy" if copies else _work(kernel, nodes),
             kernel.form if isinstance(kernel, Step) else "", kernel.buffer.shape, origin,
-            tuple(dict.fromkeys([origin, *serves])), slot.phase, slot.shared,
+            tuple(dict.fromkeys([origin, *serves])), slot.phase, slot.shared, k < code.once,
             Cost(seconds[k], sum(every for every, _ in work), sum(useful for _, useful in work),
                  sum(b.nbytes for b in arrays))))
     return found

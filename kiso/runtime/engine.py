@@ -6,13 +6,15 @@
     state = [code.place(k, array) for k, array in ...]   as the code wants it in memory
     code.run([*state, images, rows], moving={3}, steps=50)   50 steps in one call, each with the
                                                          next part of `rows`; state is updated
+    kept = code.keep(weights)                            state that no step replaces, with all that
+    code.run([x], kept=kept)                             is made of it alone: computed only once
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from kiso.compiler.contract import Machine
 from kiso.compiler.contract.steps import Step, expand
 from kiso.compiler.graph import Graph, Spec
 from kiso.compiler.inplace import settle
-from kiso.compiler.loops import Buffer, Contract
+from kiso.compiler.loops import Buffer, Contract, Program, reads
 from kiso.compiler.passes import optimise
 from kiso.compiler.plan import Plan, plan
 from kiso.compiler.siblings import fuse
@@ -31,10 +33,19 @@ from kiso.ops.op import Array
 from kiso.runtime.jit import Library, Objects, merged
 from kiso.runtime.memory import aligned, arrange, tidy
 from kiso.runtime.target import Target, flush_text, target
-from kiso.runtime.threads import launch
-from kiso.runtime.work import LAST, STOP, SYNC_WORDS, schedule, work_text
+from kiso.runtime.threads import JOB_WORDS, launch
+from kiso.runtime.work import (
+    HELPERS,
+    LAST,
+    STOP,
+    SYNC_WORDS,
+    constant,
+    lasting,
+    schedule,
+    work_text,
+)
 
-__all__ = ["Executable", "Results", "compile_graph"]
+__all__ = ["Executable", "Kept", "Results", "compile_graph"]
 
 LARGE = 1_000_000  # characters of IR, after which memory is given back
 
@@ -53,8 +64,10 @@ class Results:
 class Executable:
     """A plan as machine code.
 
-    Calls from several threads at once are safe: each has its own memory (but not if they share
-    state).
+    Kernels that depend on constants and on state that no step replaces come first in `program`, so
+    many as `once` says; they run when `keep` is called, the others in every step. Calls from
+    several threads at once are safe: each has its own memory (but not if they share state that is
+    replaced).
     """
 
     def __init__(self, found: Plan, to: Target | None = None, threads: int | None = None,
@@ -65,29 +78,59 @@ class Executable:
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
         parts = Objects(self.target)
         settled = settle(found.program, found.carried, found.results)
-        expanded = expand(settled, machine, parts.load, config.conv(conv))
-        width = self.target.vector_bytes
-        program = fuse(split_reductions(expanded.program, width), width, found.carried)
-        self.module: Module = generate(program, width, _contract)
-        slots = self.module.slots
+        kept = constant(found, settled)
+        self.fixed = [k for k, b in enumerate(found.inputs) if b in kept]
+        self.free = [k for k, b in enumerate(found.inputs) if b not in kept]
+        expanded = expand(settled, machine, parts.load, config.conv(conv), kept)
         self.scratch, self.scratch_bytes = expanded.scratch, 4 * expanded.floats
-        guard = next((i for i, k in enumerate(program.kernels)
+        width = self.target.vector_bytes
+        first, rest = lasting(split_reductions(expanded.program, width).kernels,
+                              {*kept, self.scratch}, {*found.carried, *found.outputs})
+        first = fuse(Program(first), width)
+        rest = fuse(Program(rest), width, found.carried)
+        self.once = len(first.kernels)
+        self.program = Program([*first.kernels, *rest.kernels])
+        guard = next((i for i, k in enumerate(rest.kernels)
                       if not found.carried.keys().isdisjoint(k.buffers)), None)
-        times = schedule(program.kernels, () if guard is None else (guard,))
-        codes = self.module.kernels
-        text = merged(self.module.text, flush_text(self.target), work_text(
-            codes, times, [slots[b] for b in found.watched], guard))
-        self.lib = Library(text, self.target, ["work", *(code.name for code in codes)], parts)
-        self.work: int = self.lib.address["work"]
+        self.times = [*schedule(first.kernels),
+                      *schedule(rest.kernels, () if guard is None else (guard,))]
+        self.module: Module = generate(self.program, width, _contract)
+        self.lib = self._library(parts, guard)
+        self.work = self.lib.address["work"]
         if parts.compiled > LARGE:
             tidy()
-        self.program, self.times = program, times
+        self._arrange(first, rest)
         self.constants = {b: np.array(value, b.dtype, order="C")
                           for b, value in found.constants.items()}
+        slot = self.module.slots.get
+        self._changing = [*((slot(found.inputs[k], -1), k) for k in self.free),
+                          *((slot(b, -1), -1) for b in found.results)]
         self._free: list[Workspace] = []
-        place, self.arena_bytes = arrange(program, [t.phase for t in times],
-                                          {*found.inputs, *found.constants, *found.results})
-        self.places = [(slots[b], offset) for b, offset in place.items() if b in slots]
+        self._kept: Kept | None = None  # for good, where it depends on constants alone
+
+    def _library(self, parts: Objects, guard: int | None) -> Library:
+        """The machine code: `work`, `prepare` if some kernels run once, and each kernel."""
+        codes, n = self.module.kernels, self.once
+        watched = [self.module.slots[b] for b in self.plan.watched]
+        both = [work_text(codes[n:], self.times[n:], watched, guard), HELPERS,
+                work_text(codes[:n], self.times[:n], name="prepare")]
+        text = merged(self.module.text, flush_text(self.target), *(both if n else both[:2]))
+        names = ["work", *["prepare"][:n], *(code.name for code in codes)]
+        return Library(text, self.target, names, parts)
+
+    def _arrange(self, first: Program, rest: Program) -> None:
+        """Places of the values between kernels, and of those that are kept."""
+        slots, phases = self.module.slots, [t.phase for t in self.times]
+        outside = {*self.plan.inputs, *self.plan.constants, *self.plan.results}
+        read = {b for k in rest.kernels for b in reads(k)}
+        made = {b for k in first.kernels for b in k.buffers}
+        before, self.once_bytes = arrange(first, phases[:self.once], outside | (made & read))
+        between, self.arena_bytes = arrange(rest, phases[self.once:], outside)
+        # All in one phase: there at the same time.
+        lasts, self.kept_bytes = arrange(first, [0] * self.once, outside | (made - read))
+        self.once_places, self.places, self.kept_places = (
+            [(slots[b], offset) for b, offset in place.items() if b in slots]
+            for place in (before, between, lasts))
 
     def place(self, k: int, array: Array) -> Array:
         """A copy of the array as input k lies in memory."""
@@ -108,53 +151,88 @@ class Executable:
                              f"compiled for {Spec(right, buffer.dtype)}.")
         return x
 
-    def bind(self, arrays: Sequence[Array], moving: Collection[int] = (), steps: int = 1
-             ) -> tuple[Workspace, list[Array], list[int], list[Array]]:
+    def _given(self, which: Sequence[int], arrays: Sequence[Array], moving: Collection[int]
+               ) -> list[Array]:
+        """The arrays for these inputs, contiguous."""
+        if len(arrays) != len(which):
+            raise GraphError(f"the compiled function takes {len(which)} arrays, but "
+                             f"{len(arrays)} came.")
+        return [np.asarray(self._expected(k, x.shape[k in moving:], x, placed=True), order="C")
+                for k, x in zip(which, map(np.asarray, arrays), strict=True)]
+
+    def _space(self) -> Workspace:
+        """Memory for a call."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Workspace(self)
+
+    def keep(self, arrays: Sequence[Array]) -> Kept:
+        """What can be computed of the inputs that stay the same (`fixed`; these arrays, as `place`
+        gives them), for many calls. It is valid as long as they do not change."""
+        kept = self._kept or Kept(self, self._given(self.fixed, arrays, ()))
+        if self.once and kept is not self._kept:
+            space, between = self._space(), aligned(self.once_bytes)
+            space.take(kept)
+            space.point((slot, between.ctypes.data + at) for slot, at in self.once_places)
+            space.run(self.lib.address["prepare"], [], 1, None)
+            self._free.append(space)
+            if not self.fixed:
+                self._kept = kept
+        return kept
+
+    def bind(self, arrays: Sequence[Array], moving: Collection[int] = (), steps: int = 1,
+             kept: Kept | None = None) -> tuple[Workspace, list[Array], list[int], list[Array]]:
         """Memory for a call with pointers to these inputs and to new results: the memory, the
         results, slot and stride of what moves from step to step, and what must stay alive."""
-        if len(arrays) != len(self.plan.inputs):
-            raise GraphError(f"the compiled function takes {len(self.plan.inputs)} arrays, but "
-                             f"{len(arrays)} came.")
-        given: list[Array] = []
-        for k, array in enumerate(arrays):
-            x = np.asarray(array)
-            shape = x.shape[1:] if k in moving else x.shape
-            given.append(np.ascontiguousarray(self._expected(k, shape, x, placed=True)))
+        if kept is None:
+            every = self._given(range(len(self.plan.inputs)), arrays, moving)
+            kept, arrays = self.keep([every[k] for k in self.fixed]), [every[k] for k in self.free]
+        given = self._given(self.free, arrays, moving)
         results = [np.empty((steps, *b.shape), b.dtype) for b in self.plan.results]
-        try:
-            space = self._free.pop()
-        except IndexError:
-            space = Workspace(self)
-        slots = self.module.slots
+        space = self._space()
+        space.take(kept)
         moves: list[int] = []
-        for k, (b, array) in enumerate(zip((*self.plan.inputs, *self.plan.results),
-                                           (*given, *results), strict=True)):
-            if b in slots:
-                for table in space.tables:
-                    table[slots[b]] = array.ctypes.data
-                if k in moving or k >= len(given):
-                    moves += [slots[b], array[:1].nbytes]
-        return space, results, moves, given
+        for (slot, k), array in zip(self._changing, (*given, *results), strict=True):
+            if slot >= 0:
+                space.point([(slot, array.ctypes.data)])
+                if steps > 1 and (k < 0 or k in moving):
+                    moves += [slot, array[:1].nbytes]
+        return space, results, moves, [*given, *kept.arrays, kept.block]
 
     def run(self, arrays: Sequence[Array], *, moving: Collection[int] = (), steps: int = 1,
-            stop: Array | None = None) -> Results:
+            stop: Array | None = None, kept: Kept | None = None) -> Results:
         """All kernels, `steps` times. Inputs in `moving` and the results have a leading axis of
         steps. State comes as `place` gives it, and is changed. `stop`: an array of one int64 that
-        another thread may set to 1; the steps end after the one that is running."""
-        space, results, moves, keep = self.bind(arrays, moving, steps)
-        done = space.run(self, moves, steps, stop)
+        another thread may set to 1; the steps end after the one that is running. With `kept` (see
+        `keep`) `arrays` are the other inputs alone; without it that is done for this call."""
+        space, results, moves, alive = self.bind(arrays, moving, steps, kept)
+        done = space.run(self.work, moves, steps, stop)
         self._free.append(space)
-        del keep
+        del alive
         stopped = stop is not None and bool(stop[0])
         return Results(results, done, done < steps and not stopped)
 
     def release(self) -> None:
         """Give up the memory that calls leave for the next one."""
         self._free.clear()
+        self._kept = None
 
     def __call__(self, *arrays: Array) -> list[Array]:
         """Run all kernels once; the results are new arrays."""
         return [y[0] for y in self.run(arrays).outputs]
+
+
+class Kept:
+    """Inputs that stay the same, and what the kernels that run once made of them. By `mark` others
+    know it without keeping it alive."""
+
+    def __init__(self, code: Executable, arrays: Sequence[Array]):
+        self.arrays, self.block, self.mark = arrays, aligned(code.kept_bytes), object()
+        slots, inputs = code.module.slots, code.plan.inputs
+        self.pointers = [(slots[inputs[k]], x.ctypes.data)
+                         for k, x in zip(code.fixed, arrays, strict=True) if inputs[k] in slots]
+        self.pointers += [(slot, self.block.ctypes.data + at) for slot, at in code.kept_places]
 
 
 class Workspace:
@@ -167,27 +245,41 @@ class Workspace:
         self.arena = aligned(code.arena_bytes)
         self.scratch = [aligned(code.scratch_bytes) for _ in range(code.threads)]
         self.sync = aligned(8 * SYNC_WORDS).view(np.int64)
+        self.mark = object()  # of what it points to
+        self.jobs = np.zeros((code.threads, JOB_WORDS), np.int64)
+        self.jobs[:, 4] = self.sync.ctypes.data
+        self.jobs[:, 6], self.jobs[:, 7] = range(code.threads), code.threads
         kind = ctypes.c_void_p * max(len(slots), 1)
         self.tables = [kind() for _ in range(code.threads)]
         for table, own in zip(self.tables, self.scratch, strict=True):
-            for buffer, array in code.constants.items():
-                if buffer in slots:
-                    table[slots[buffer]] = array.ctypes.data
-            for slot, offset in code.places:
-                table[slot] = self.arena.ctypes.data + offset
             if code.scratch in slots:
                 table[slots[code.scratch]] = own.ctypes.data
+        self.point((slots[b], x.ctypes.data) for b, x in code.constants.items() if b in slots)
+        self.point((slot, self.arena.ctypes.data + at) for slot, at in code.places)
 
-    def run(self, code: Executable, moves: list[int], steps: int, stop: Array | None) -> int:
-        """The work of all threads; how many steps were done."""
+    def take(self, kept: Kept) -> None:
+        """Point to inputs that stay the same and to what was made of them."""
+        if self.mark is not kept.mark:
+            self.point(kept.pointers)
+            self.mark = kept.mark
+
+    def point(self, pointers: Iterable[tuple[int, int]]) -> None:
+        """Set these places of all tables to these addresses."""
+        for slot, address in pointers:
+            for table in self.tables:
+                table[slot] = address
+
+    def run(self, work: int, moves: list[int], steps: int, stop: Array | None) -> int:
+        """The work of all threads, a function at this address; how many steps were done."""
         self.sync[:] = 0
         self.sync[LAST] = steps - 1
         parts = (ctypes.c_int64 * max(len(moves), 1))(*moves)
+        jobs = self.jobs  # see threads.py
         flag = self.sync[STOP:] if stop is None else stop
-        shared = (ctypes.addressof(parts), flag.ctypes.data, self.sync.ctypes.data,
-                  len(moves) // 2)
-        launch(np.array([(code.work, ctypes.addressof(table), *shared, k, code.threads)
-                         for k, table in enumerate(self.tables)], np.int64))
+        jobs[:, 0], jobs[:, 1] = work, [ctypes.addressof(table) for table in self.tables]
+        jobs[:, 2], jobs[:, 3] = ctypes.addressof(parts), flag.ctypes.data
+        jobs[:, 5] = len(moves) // 2
+        launch(jobs)
         return int(self.sync[LAST]) + 1
 
 
@@ -209,5 +301,7 @@ def compile_graph(graph: Graph, threads: int | None = None, *, contracts: bool =
     conv: form of convolutions; see `config.conv`.
     Errors: GraphError for an op without a lowering rule.
     """
-    found = plan(optimise(graph), contracts=contracts, state=state, watched=watched)
+    same = frozenset(graph.inputs[k] for k, out in (state or {}).items() if out is None)
+    found = plan(optimise(replace(graph, lasting=same)), contracts=contracts, state=state,
+                 watched=watched)
     return Executable(found, threads=threads, conv=conv)

@@ -13,6 +13,9 @@ result has the same bits from run to run with one number of threads. (With anoth
 may begin elsewhere, and what was the middle of a vector loop becomes its scalar end, which may
 round differently.)
 
+A second function of this kind, `prepare`, runs kernels once for many calls: those that depend on
+nothing that changes (`lasting`), such as the packing of weights in inference.
+
 The barrier is a counter that each thread raises once per phase; who waits spins a little, then
 gives the processor away. The last step to be done is a shared number that the first thread lowers
 to stop: when it is asked to, or when a number that is watched is not finite; then the step is given
@@ -22,16 +25,28 @@ up before anything is written to state.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from kiso.compiler.codegen import Code
 from kiso.compiler.contract.steps import Step
-from kiso.compiler.loops import HEAVY, Buffer, Contract, Kernel, Reduce, reads, subexpressions
+from kiso.compiler.loops import (
+    HEAVY,
+    Buffer,
+    Contract,
+    Kernel,
+    Program,
+    Reduce,
+    reads,
+    subexpressions,
+)
+from kiso.compiler.plan import Plan
 
-__all__ = ["LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YIELD", "Slot", "schedule", "work_text"]
+__all__ = ["HELPERS", "LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YIELD", "Slot", "constant",
+           "lasting", "schedule", "work_text"]
 
+Kernels = list[Kernel | Contract]
 SMALL = 3e-6  # seconds; a barrier takes about 1e-6
 BANDWIDTH = 2e10  # bytes a second of one thread, about
 RATE = 1.5e11  # operations a second of one thread, about
@@ -43,7 +58,7 @@ PARAMETERS = "ptr %table, ptr %moves, ptr %stop, ptr %sync, i64 %count, i64 %thr
 SPINS = 4000
 YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"  # of the operating system
 
-BARRIER = f"""
+HELPERS = f"""
 define internal void @barrier(ptr %counter, ptr %passed, i64 %threads) noinline nounwind {{
 enter:
   %alone = icmp eq i64 %threads, 1
@@ -121,6 +136,27 @@ def seconds(kernel: Kernel | Contract) -> float:
     return 4 * count * (1 + len(parts) / 50) / BANDWIDTH + count * heavy / FUNCTIONS
 
 
+def lasting(kernels: Sequence[Kernel | Contract], same: Collection[Buffer],
+            outside: Collection[Buffer]) -> tuple[Kernels, Kernels]:
+    """The kernels that read only what stays the `same` from step to step (among them what others of
+    these make) and write nothing that is for `outside`; and the rest."""
+    known, first, rest = set(same), Kernels(), Kernels()
+    for kernel in kernels:
+        inputs = reads(kernel)
+        once = inputs and known.issuperset(inputs) and not any(b in outside for b in kernel.buffers)
+        known.update(kernel.buffers if once else ())
+        (first if once else rest).append(kernel)
+    return first, rest
+
+
+def constant(found: Plan, program: Program) -> set[Buffer]:
+    """What is the same in many calls: constants, state that no step replaces, and what is made of
+    them alone on the way."""
+    same = {*found.constants, *(b for b, new in found.carried.items() if b is new)}
+    first, _ = lasting(program.kernels, same, {*found.carried, *found.outputs})
+    return same.union(*(k.buffers for k in first))
+
+
 def schedule(kernels: Sequence[Kernel | Contract], breaks: Sequence[int] = ()) -> list[Slot]:
     """Phase and sharing of each kernel; a new phase begins at the kernels numbered in `breaks`."""
     found: list[Slot] = []
@@ -145,9 +181,9 @@ def schedule(kernels: Sequence[Kernel | Contract], breaks: Sequence[int] = ()) -
 
 
 def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[int] = (),
-              guard: int | None = None) -> str:
-    """IR of `work` for these kernels. `watched`: places in the table of float32 numbers that must
-    be finite before kernel number `guard`."""
+              guard: int | None = None, name: str = "work") -> str:
+    """IR of `work` (or another `name`) for these kernels; it calls HELPERS. `watched`: places in
+    the table of float32 numbers that must be finite before kernel number `guard`."""
     body: list[str] = []
     barrier = "  call void @barrier(ptr %counter, ptr %passed, i64 %threads)"
     block = 0
@@ -172,7 +208,7 @@ def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[in
     if alone:
         body += [f"  br label %all{block}", f"all{block}:"]
     return "\n".join([
-        f"define void @work({PARAMETERS}) nounwind {{", "enter:",
+        f"define void @{name}({PARAMETERS}) nounwind {{", "enter:",
         f"  %counter = getelementptr i64, ptr %sync, i64 {COUNTER}",
         f"  %last = getelementptr i64, ptr %sync, i64 {LAST}",
         "  %passed = alloca i64", "  store i64 0, ptr %passed", "  %mode = call i64 @flush()",
@@ -189,7 +225,7 @@ def work_text(codes: Sequence[Code], slots: Sequence[Slot], watched: Sequence[in
         *(["given_up:", "  br i1 %first, label %mark, label %leave", "mark:",
            "  %done = sub i64 %s, 1", "  store i64 %done, ptr %last", "  br label %leave"]
           if watched and guard is not None else []),
-        "leave:", "  call void @restore(i64 %mode)", "  ret void", "}", BARRIER])
+        "leave:", "  call void @restore(i64 %mode)", "  ret void", "}"])
 
 
 def _watch(watched: Sequence[int]) -> list[str]:

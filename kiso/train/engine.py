@@ -34,7 +34,7 @@ from kiso.train.step import Batch, State, Step
 from kiso.tree import flatten_tree, unflatten_tree
 
 if TYPE_CHECKING:
-    from kiso.runtime import Executable
+    from kiso.runtime import Executable, Kept
 
 __all__ = ["ENGINES", "Engine", "Found", "usable"]
 
@@ -145,15 +145,18 @@ class Compiled(Engine):
 
     The state is kept leaf by leaf: `placed` as the code wants it, or `natural` as everybody else
     knows it as long as no code has asked for it. The order of the axes in memory depends on a
-    leaf's shape alone, so all codes share the same arrays.
+    leaf's shape alone, so all codes share the same arrays. `kept` is what codes of inference made
+    of it (see Executable.keep): valid until the state changes.
     """
 
     def __init__(self, step: Step, threads: int | None = None, conv: str | None = None):
+        self.kept: dict[Executable, Kept] = {}
         super().__init__(step, threads, conv)
         self.codes: dict[Any, Executable] = {}
         self.fitting: dict[int, int] = {}  # steps in a call, by the samples of a step
 
     def load(self, state: State) -> None:
+        self.kept.clear()
         leaves, self.structure = flatten_tree({**usable(state), **state} if state else {})
         self.specs = [(leaf.shape, leaf.dtype) for leaf in leaves]
         self.names = [(kind, name) for kind in usable(state) for name in state[kind]] if state \
@@ -200,6 +203,8 @@ class Compiled(Engine):
         for other in self.codes.values():
             if other is not code and other.arena_bytes > REUSED_BYTES:
                 other.release()
+            if other is not code and other.kept_bytes > REUSED_BYTES:
+                self.kept.pop(other, None)
 
     def count(self, most: int, samples: int) -> int:
         """As many as fit in the time of a call; one, as long as no time is known."""
@@ -226,7 +231,8 @@ class Compiled(Engine):
 
         n = len(leaves)
         code = self.compile(f, (state, *args), {k: k for k in range(n)}, watched=(n, n + 2))
-        fixed = sum(leaf.nbytes for leaf in leaves) + code.threads * code.scratch_bytes
+        fixed = sum(leaf.nbytes for leaf in leaves) + code.threads * code.scratch_bytes + \
+            code.kept_bytes
         check_memory(len(one["rows"]), fixed + code.arena_bytes, code.arena_bytes, fixed,
                      config.available_memory())
         self.codes[key] = code
@@ -246,6 +252,7 @@ class Compiled(Engine):
         scale = self.step.normalizer.arrays()
         arrays = [*self.place(code, n), data.x, data.y, *flatten_tree((batch, scale))[0]]
         self.make_room(code)
+        self.kept.clear()
         started = time.perf_counter()
         if shield:
             shield.up()
@@ -261,6 +268,8 @@ class Compiled(Engine):
         given = [x] if y is None else [x, y]
         code, n, names = self.judging([part[:0] for part in given], size)
         self.make_room(code)
+        if code not in self.kept:
+            self.kept[code] = code.keep(self.place(code, n))
         scale = flatten_tree(self.step.normalizer.arrays())[0]
         found: list[list[Array]] = []
         at, steps = 0, 1
@@ -268,7 +277,7 @@ class Compiled(Engine):
             steps = min(steps, max(1, (len(x) - at) // size))
             parts = [batches(part[at:at + steps * size], steps, size) for part in given]
             started = time.perf_counter()
-            found.append(code.run([*self.place(code, n), *parts, *scale], steps=steps,
+            found.append(code.run([*parts, *scale], steps=steps, kept=self.kept[code],
                                   moving=range(n, n + len(parts))).outputs)
             at += steps * size
             steps = max(1, int(CALL_SECONDS * steps / (time.perf_counter() - started)))

@@ -7,7 +7,9 @@ import ast
 from tests.architecture.source import Source, sources
 
 FILE, FUNCTION, COLUMNS, EXAMPLE = 400, 60, 100, 60
-COMPILER = 6500  # lines of compiler/ and runtime/ that are not blank: 500 are Winograd's form
+# Lines of compiler/ and runtime/ that are not blank: 600 are Winograd's form, 100 what inference
+# does once for many calls.
+COMPILER = 6700
 
 
 def too_long(source: Source) -> list[str]:

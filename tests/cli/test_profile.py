@@ -37,8 +37,9 @@ def test_json(kiso: Kiso) -> None:
             "arena_bytes", "scratch_bytes", "parameter_bytes", "state_bytes", "phases",
             "trace_seconds", "compile_seconds", "from_cache", "multiply_adds"} == set(found)
     for kernel in found["kernels"]:
-        assert {"number", "work", "form", "shape", "origin", "serves", "phase", "shared", "seconds",
-                "operations", "useful", "bytes", "peak_share", "bandwidth_share"} == set(kernel)
+        assert {"number", "work", "form", "shape", "origin", "serves", "phase", "shared", "once",
+                "seconds", "operations", "useful", "bytes", "peak_share",
+                "bandwidth_share"} == set(kernel)
     assert found["input"] == [1, 8, 8] and found["batch"] == 4 and found["threads"] == 2
 
 

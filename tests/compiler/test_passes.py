@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,12 +18,14 @@ from kiso.compiler.passes import (
     dead,
     fold,
     moves,
+    normed,
     optimise,
     pooled,
     turns,
 )
 from kiso.compiler.plan import plan
 from kiso.optim import SGD, Adam
+from kiso.runtime import compile_graph
 from kiso.tree import flatten_tree
 from tests.train.test_step import whole_step
 
@@ -187,3 +190,70 @@ def test_pooled_masks_before_it_spreads() -> None:
         kernel=(3, 3), stride=(2, 2), padding=((0, 0), (0, 0)), ceil_mode=False)(ops.relu(x), g)),
         x, g).graph
     assert pooled(common(both)).nodes == common(both).nodes  # somebody else reads it spread
+
+
+BLOCK = "conv6k3p1nobias bn relu conv6k3p1nobias bn"
+NORMED = (f"conv6k3p1 bn relu res({BLOCK}) relu res({BLOCK} | seq(conv6k1p0 bn)) relu gap linear3")
+
+
+def inference(net: nn.Module, x: Any) -> tuple[Any, list[Any]]:
+    """The graph of inference, with all weights as inputs that last, and these weights."""
+    state = ({n: p.data for n, p in net.named_parameters()},
+             {n: b.data for n, b in net.named_buffers()})
+    graph = trace(lambda state, x: nn.functional_call(net, *state, x)[0].data, state, x).graph
+    weights = flatten_tree(state)[0]
+    return replace(graph, lasting=frozenset(graph.inputs[:len(weights)])), weights
+
+
+def with_statistics(text: str, shape: tuple[int, ...]) -> nn.Module:
+    nn.manual_seed(3)
+    net, rng = nn.from_text(text, shape).eval(), np.random.default_rng(1)
+    for name, p in (*net.named_buffers(), *net.named_parameters()):
+        low, high = (0.5, 2.0) if name.endswith("var") else (-0.5, 0.5)
+        p.data = rng.uniform(low, high, p.shape).astype("f")
+    return net
+
+
+@pytest.mark.parametrize("conv", ["direct", "winograd"])
+def test_normed_folds_batch_norm_into_filters(conv: str) -> None:
+    net, x = with_statistics(NORMED, (4, 9, 8)), np.random.default_rng(0).normal(
+        size=(2, 4, 9, 8)).astype("f")
+    graph, weights = inference(net, x)
+    changed = optimise(graph)
+    assert ops_of(graph).count("BatchNormInference") == 6
+    assert "BatchNormInference" not in ops_of(changed)
+    assert ops_of(optimise(graph, exact=True)).count("BatchNormInference") == 6
+    exact = net.astype("float64")(x.astype("float64")).data
+    code = compile_graph(graph, 2, state=dict.fromkeys(range(len(weights))), conv=conv)
+    placed = [code.place(k, w) for k, w in enumerate(weights)]
+    for found in (run(changed, *weights, x)[0], code.run([*placed, x]).outputs[0][0]):
+        assert np.abs(found - exact).max() < 1e-5 * np.abs(exact).max()
+    contracts = [k for k in code.plan.program.kernels if isinstance(k, Contract)]
+    assert {" ".join(k.after) for k in contracts} == {"bias", "bias relu", "bias add relu"}
+    assert len(code.program.kernels) - code.once <= len(contracts) + 2  # nothing in between
+
+
+@pytest.mark.parametrize(("text", "left"), [
+    ("conv6k3p1 bn relu", 0), ("conv6k3p1nobias relu bn", 1), ("bn conv6k3p1", 1),
+    ("res(conv4k3p1 bn)", 0), ("flatten linear5 bn", 1), ("conv8k3p1g4 bn", 0)])
+def test_normed_where_nothing_is_between(text: str, left: int) -> None:
+    net, x = with_statistics(text, (4, 6, 6)), np.random.default_rng(0).normal(
+        size=(3, 4, 6, 6)).astype("f")
+    graph, weights = inference(net, x)
+    changed = dead(normed(graph))
+    assert ops_of(changed).count("BatchNormInference") == left
+    expected = run(graph, *weights, x)[0]
+    np.testing.assert_allclose(run(changed, *weights, x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_normed_needs_what_lasts_and_a_single_reader() -> None:
+    net, x = with_statistics("conv6k3p1 bn", (4, 6, 6)), np.ones((3, 4, 6, 6), "f")
+    graph, _ = inference(net, x)
+    assert dead(normed(graph)) != dead(graph)
+    for n in graph.lasting:
+        less = replace(graph, lasting=graph.lasting - {n})
+        assert normed(less) == less
+    between = graph.made_by(graph.outputs[0], ops.BatchNormInference)
+    assert between
+    read = replace(graph, outputs=(*graph.outputs, between.inputs[0]))
+    assert normed(read) == read

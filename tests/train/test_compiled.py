@@ -164,6 +164,38 @@ def test_engines_judge_alike(count: int) -> None:
                                rtol=1e-4, atol=1e-5)
 
 
+def test_what_inference_keeps_is_of_the_present_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between evaluations of several sizes the state is trained or loaded."""
+    step, state, batches = whole_step("momentum")
+    engine = made("compiled", step, state)
+    assert isinstance(engine, Compiled)
+
+    def check() -> None:
+        fresh = made("compiled", step, engine.state())
+        for n in (24, 3, 1, 24):
+            np.testing.assert_array_equal(engine.evaluate(PICTURES.x[:n])["output"],
+                                          fresh.evaluate(PICTURES.x[:n])["output"])
+
+    check()
+    kept = dict(engine.kept)
+    assert len(kept) == 3 and all(code.once for code in kept)
+    check()
+    assert kept == engine.kept
+    first = engine.evaluate(PICTURES.x)["output"]
+    for batch in batches:
+        engine.train(PICTURES, several([batch]))
+        assert not engine.kept  # its memory is there for the step
+        check()
+    assert np.abs(engine.evaluate(PICTURES.x)["output"] - first).max() > 1e-3
+    engine.load(state)
+    np.testing.assert_array_equal(engine.evaluate(PICTURES.x)["output"], first)
+    check()
+    monkeypatch.setattr("kiso.train.engine.REUSED_BYTES", 0)
+    engine.evaluate(PICTURES.x[:3])
+    assert len(engine.kept) == 1  # the others gave their memory up
+    check()
+
+
 @pytest.mark.parametrize("name", sorted(ENGINES))
 def test_a_step_without_a_number_changes_nothing(name: str) -> None:
     step, state, batches = whole_step("sgd")

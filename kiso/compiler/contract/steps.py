@@ -9,7 +9,7 @@ Shapes alone say which, so the order of a sum does not depend on the number of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -87,11 +87,13 @@ class Expansion:
     floats: int
 
 
-def expand(program: Program, machine: Machine, load: Load, form: str) -> Expansion:
+def expand(program: Program, machine: Machine, load: Load, form: str,
+           kept: Collection[Buffer] = ()) -> Expansion:
     """Replace every contract by its steps. `load(key, write)` gives drivers and size of a source:
     as it did before for this key, or as `write` says. Keys name all that the code depends on.
-    form: of convolutions, "auto", "direct" or "winograd"; see `config.conv`."""
-    made = _Expander(machine, load, form)
+    form: of convolutions, "auto", "direct" or "winograd"; see `config.conv`. kept: arrays that are
+    the same in many calls, so that filters are packed once."""
+    made = _Expander(machine, load, form, kept)
     for kernel in program.kernels:
         if isinstance(kernel, Contract):
             made.contract(kernel)
@@ -111,8 +113,9 @@ def _version() -> str:
 
 
 class _Expander:
-    def __init__(self, machine: Machine, load: Load, form: str):
+    def __init__(self, machine: Machine, load: Load, form: str, kept: Collection[Buffer]):
         self.machine = machine
+        self.kept = kept
         self.load = load
         self.form = form
         self.program = Program()
@@ -171,11 +174,11 @@ class _Expander:
         images, W, *extra = contract.inputs
         x, y = (contract.buffer, images) if backward else (images, contract.buffer)
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
-        strides = taps_first(W)
+        strides, kept = taps_first(W), W in self.kept
 
-        taken = self.winograd(conv, lambda: worth(self.machine, conv, backward))
+        taken = self.winograd(conv, lambda: worth(self.machine, conv, backward, kept))
         m = side(conv, backward) if taken else 0
-        first = m > 0 and few(conv, backward)
+        first = m > 0 and not kept and few(conv, backward)
 
         def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
             rest = backward, contract.after, name

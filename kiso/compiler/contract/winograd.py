@@ -31,9 +31,9 @@ from kiso.ops.winograd import winograd_matrices
 
 __all__ = ["WinogradDriver", "direct_cycles", "few", "fits", "product_cycles", "side", "worth"]
 
-# Estimated cycles: to transform a vector at a place of an input tile, of results, of filters; and
-# multiply-adds of vectors in a cycle.
-_READ, _RESULTS, _FILTER, _SPEED = 11, 6, 15, 1.75
+# Estimated cycles: to transform a vector at a place of an input tile, of results, of filters; to
+# read a vector of such filters from memory; and multiply-adds of vectors in a cycle.
+_READ, _RESULTS, _FILTER, _FETCH, _SPEED = 11, 6, 15, 13, 1.75
 # Channels whose products are added up one by one: rounding grows with such a chain. A sum of twice
 # the shorter one is cut in two, longer ones in pieces of up to the longer.
 _CHAINS = 64, 128
@@ -79,16 +79,17 @@ def direct_cycles(machine: Machine, conv: Conv, backward: bool = False) -> float
     return product_cycles(work.batch * taps, work.channels, -(-work.outputs // machine.lanes))
 
 
-def worth(machine: Machine, conv: Conv, backward: bool = False) -> bool:
-    """Whether this form is estimated to take less time than the direct one."""
+def worth(machine: Machine, conv: Conv, backward: bool = False, kept: bool = False) -> bool:
+    """Whether this form is estimated to take less time than the direct one. kept: U is there."""
     work, lanes, m = sliding(conv, backward), machine.lanes, side(conv, backward)
     chunks, vectors = -(-work.channels // lanes), -(-work.outputs // lanes)
     tile = product_cycles(1, chunks * lanes, vectors) + chunks * _READ + vectors * _RESULTS
-    filters = chunks * lanes * vectors * _FILTER
+    filters = (m + 2) ** 2 * chunks * lanes * vectors
     direct = direct_cycles(machine, conv, backward)
     if 2 * work.outputs <= lanes:  # there those of several pixels share a vector
         direct *= 1.25 * work.outputs / lanes
-    return (m + 2) ** 2 * (Tiles(work, m).count * tile + filters) < direct
+    products = (m + 2) ** 2 * Tiles(work, m).count * tile
+    return (max(products, filters * _FETCH) if kept else products + filters * _FILTER) < direct
 
 
 class WinogradDriver:
