@@ -22,7 +22,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
-from operator import is_
+from itertools import chain
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 from kiso.autograd import Tensor
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from kiso.runtime import Executable, Kept
 
 __all__ = ["Function", "compile"]
+
+
+VALUE = attrgetter("_value")  # the array of a tensor, None if it is lent
 
 
 @dataclass
@@ -56,7 +60,7 @@ class Tensors:
 
     def __init__(self, model: Module):
         self.every = [*model.parameters(), *model.buffers()]
-        self.met: list[tuple[Any, tuple[Any, ...]]] = []
+        self.met: list[Any] = []
         for module in model.modules():
             for value in (vars(module), *vars(module).values()):
                 parts: Any = value
@@ -64,12 +68,18 @@ class Tensors:
                     parts = parts.values()  # follows the dict
                 elif not isinstance(value, list):
                     continue
-                self.met.append((parts, tuple(parts)))
+                self.met.append(parts)
+        self.sizes, self.then = [*map(len, self.met)], [*chain.from_iterable(self.met)]
 
     def stale(self) -> bool:
         """Whether something was replaced."""
-        return not all(len(now) == len(then) and all(map(is_, now, then))
-                       for now, then in self.met)
+        return [*map(len, self.met)] != self.sizes or not all(
+            map(is_, chain.from_iterable(self.met), self.then))
+
+    def same(self, arrays: list[Array]) -> bool:
+        """Whether these are still the arrays of the model. (A tensor that is lent gives others each
+        time.)"""
+        return not self.stale() and all(map(is_, map(VALUE, self.every), arrays))
 
 
 class Function:
@@ -100,15 +110,17 @@ class Function:
         gives or takes something else than numbers.
         """
         given, structure = flatten_tree((args, options))
-        tensors = tuple(isinstance(x, Tensor) for x in given)
+        tensors = tuple([isinstance(x, Tensor) for x in given])
         arrays = [as_array(x.data if isinstance(x, Tensor) else x) for x in given]
-        key = (structure, tensors, *((x.shape, x.dtype) for x in arrays))
+        key = (structure, tensors, *[(x.shape, x.dtype) for x in arrays])
         with self.lock:
-            state = self.present()
             plan = self.plans.get(key)
+            kept = plan.kept if plan and (not self.tensors or self.tensors.same(self.state)) \
+                else None
             if plan is None:
                 plan = self.plans[key] = self.build(structure, tensors, arrays)
-            kept = self.kept(plan, state)
+            if kept is None:
+                kept = self.kept(plan, self.present())
         outputs = plan.code.run(arrays, kept=kept).outputs
         return unflatten_tree(plan.results, [
             Tensor(y[0]) if tensor else y[0] for y, tensor in zip(outputs, plan.tensors,
