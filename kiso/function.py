@@ -25,6 +25,7 @@ from functools import update_wrapper
 from itertools import chain
 from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from kiso.autograd import Tensor
 from kiso.compiler import trace
@@ -94,7 +95,8 @@ class Function:
         self.plans: dict[Any, Compiled] = {}  # by structure, shapes and types of the arguments
         self.tensors = None if self.model is None else Tensors(self.model)
         self.state: list[Array] = []  # of the model, as it was at the last call
-        self.placed: dict[Any, Array] = {}  # as it lies in memory, by place and order of the axes
+        # As it lies in memory, by place and order of the axes, as long as a plan needs it.
+        self.placed: WeakValueDictionary[Any, Array] = WeakValueDictionary()
         self.lock = threading.Lock()
         if self.model is None:
             update_wrapper(self, f)
@@ -141,15 +143,18 @@ class Function:
         if changed:
             for old in self.plans.values():
                 old.kept = None
-            self.placed = {(k, order): x for (k, order), x in self.placed.items()
-                           if k not in changed}
+            for key in [key for key in self.placed if key[0] in changed]:
+                self.placed.pop(key, None)
             self.state = state
         if plan.kept is None:
             keys = [(k, plan.code.plan.inputs[k].order) for k in range(len(state))]
+            found: list[Array] = []
             for key, x in zip(keys, state, strict=True):
-                if key not in self.placed:
-                    self.placed[key] = plan.code.place(key[0], x)
-            plan.kept = plan.code.keep([self.placed[key] for key in keys])
+                array = self.placed.get(key)
+                if array is None:
+                    array = self.placed[key] = plan.code.place(key[0], x)
+                found.append(array)
+            plan.kept = plan.code.keep(found)
         return plan.kept
 
     def build(self, structure: Any, tensors: tuple[bool, ...], arrays: list[Array]) -> Compiled:
@@ -189,7 +194,8 @@ def compile(f: Callable[..., Any], threads: int | None = None) -> Function:
         with Kiso's ops; gradients (`value_and_grad`, `grad`) and optimizer rules may be inside.
         A Module is called in inference mode; it may be trained on, the next call takes its new
         weights (assign to `p.data`; changes inside an array are not seen).
-    threads: how many compute; by default KISO_NUM_THREADS or the available cores.
+    threads: how many compute, at most; by default KISO_NUM_THREADS or the available cores. Little
+        work (below 0.1 ms, by an estimate from shapes) is done by the caller's thread alone.
 
     The first call with other shapes or types compiles; the code of earlier processes is found in
     the cache. Calls from several threads at once are safe. Results equal those of the function to

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 
@@ -128,6 +129,7 @@ class Executable:
         outside = {*self.plan.inputs, *self.plan.constants, *self.plan.results}
         read = {b for k in rest.kernels for b in reads(k)}
         made = {b for k in first.kernels for b in k.buffers}
+        self._lasting = [self.plan.inputs[k] in read for k in self.fixed]
         before, self.once_bytes = arrange(first, phases[:self.once], outside | (made & read))
         between, self.arena_bytes = arrange(rest, phases[self.once:], outside)
         # All in one phase: there at the same time.
@@ -182,6 +184,7 @@ class Executable:
             space.point((slot, between.ctypes.data + at) for slot, at in self.once_places)
             space.run(self.lib.address["prepare"], [], 1, None)
             self._free.append(space)
+            kept.arrays = [*compress(kept.arrays, self._lasting)]  # the others have served
             if not self.fixed:
                 self._kept = kept
         return kept
@@ -193,7 +196,9 @@ class Executable:
         if kept is None:
             every = self._given(range(len(self.plan.inputs)), arrays, moving)
             kept, arrays = self.keep([every[k] for k in self.fixed]), [every[k] for k in self.free]
-        given = self._given(self.free, arrays, moving)
+            given = arrays
+        else:
+            every = given = self._given(self.free, arrays, moving)
         results = [np.empty((steps, *shape), dtype) for shape, dtype in self._results]
         space = self._space()
         space.take(kept)
@@ -205,7 +210,7 @@ class Executable:
                     table[slot] = place
                 if steps > 1 and (k < 0 or k in moving):
                     moves += [slot, array[:1].nbytes]
-        return space, results, moves, [*given, *kept.arrays, kept.block]
+        return space, results, moves, [*every, *kept.arrays, kept.block]
 
     def run(self, arrays: Sequence[Array], *, moving: Collection[int] = (), steps: int = 1,
             stop: Array | None = None, kept: Kept | None = None) -> Results:
