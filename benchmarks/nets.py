@@ -62,6 +62,18 @@ def _vgg16(classes: int) -> str:
     return f"{' '.join(convolutions)} flatten {head}"
 
 
+def _mobilenet(classes: int) -> str:
+    """Separable convolutions: one filter for each channel, then 1x1 (Howard et al. 2017)."""
+    blocks = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5,
+              (1024, 2), (1024, 1))
+    words, c = ["conv32k3s2p1nobias bn relu"], 32
+    for channels, stride in blocks:
+        words.append(f"conv{c}k3s{stride}p1g{c}nobias bn relu "
+                     f"conv{channels}k1p0nobias bn relu")
+        c = channels
+    return f"{' '.join(words)} gap linear{classes}"
+
+
 _PAIRS = " ".join(f"conv{a}k3p1 relu conv{b}k3p{p} relu pool2"
                   for a, b, p in ((16, 16, 1), (32, 32, 2), (64, 64, 1)))
 
@@ -76,6 +88,7 @@ NETS: dict[str, Net] = {
     "vgg16_32": Net(_vgg16(10), (3, 32, 32), 64),
     "resnet18_224": Net("conv64k7s2p3nobias bn relu pool3s2p1 "
                         f"{_stages((64, 128, 256, 512), 2)} gap linear10", (3, 224, 224), 16),
+    "mobilenet_v1_224": Net(_mobilenet(1000), (3, 224, 224), 16, 1000),
     "vgg16_224": Net(_vgg16(2), (3, 224, 224), 8, 2),
 }
 

@@ -22,8 +22,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import update_wrapper
-from operator import is_
+from itertools import chain
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from kiso.autograd import Tensor
 from kiso.compiler import trace
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from kiso.runtime import Executable, Kept
 
 __all__ = ["Function", "compile"]
+
+
+VALUE = attrgetter("_value")  # the array of a tensor, None if it is lent
 
 
 @dataclass
@@ -56,7 +61,7 @@ class Tensors:
 
     def __init__(self, model: Module):
         self.every = [*model.parameters(), *model.buffers()]
-        self.met: list[tuple[Any, tuple[Any, ...]]] = []
+        self.met: list[Any] = []
         for module in model.modules():
             for value in (vars(module), *vars(module).values()):
                 parts: Any = value
@@ -64,12 +69,18 @@ class Tensors:
                     parts = parts.values()  # follows the dict
                 elif not isinstance(value, list):
                     continue
-                self.met.append((parts, tuple(parts)))
+                self.met.append(parts)
+        self.sizes, self.then = [*map(len, self.met)], [*chain.from_iterable(self.met)]
 
     def stale(self) -> bool:
         """Whether something was replaced."""
-        return not all(len(now) == len(then) and all(map(is_, now, then))
-                       for now, then in self.met)
+        return [*map(len, self.met)] != self.sizes or not all(
+            map(is_, chain.from_iterable(self.met), self.then))
+
+    def same(self, arrays: list[Array]) -> bool:
+        """Whether these are still the arrays of the model. (A tensor that is lent gives others each
+        time.)"""
+        return not self.stale() and all(map(is_, map(VALUE, self.every), arrays))
 
 
 class Function:
@@ -84,7 +95,8 @@ class Function:
         self.plans: dict[Any, Compiled] = {}  # by structure, shapes and types of the arguments
         self.tensors = None if self.model is None else Tensors(self.model)
         self.state: list[Array] = []  # of the model, as it was at the last call
-        self.placed: dict[Any, Array] = {}  # as it lies in memory, by place and order of the axes
+        # As it lies in memory, by place and order of the axes, as long as a plan needs it.
+        self.placed: WeakValueDictionary[Any, Array] = WeakValueDictionary()
         self.lock = threading.Lock()
         if self.model is None:
             update_wrapper(self, f)
@@ -100,15 +112,17 @@ class Function:
         gives or takes something else than numbers.
         """
         given, structure = flatten_tree((args, options))
-        tensors = tuple(isinstance(x, Tensor) for x in given)
+        tensors = tuple([isinstance(x, Tensor) for x in given])
         arrays = [as_array(x.data if isinstance(x, Tensor) else x) for x in given]
-        key = (structure, tensors, *((x.shape, x.dtype) for x in arrays))
+        key = (structure, tensors, *[(x.shape, x.dtype) for x in arrays])
         with self.lock:
-            state = self.present()
             plan = self.plans.get(key)
+            kept = plan.kept if plan and (not self.tensors or self.tensors.same(self.state)) \
+                else None
             if plan is None:
                 plan = self.plans[key] = self.build(structure, tensors, arrays)
-            kept = self.kept(plan, state)
+            if kept is None:
+                kept = self.kept(plan, self.present())
         outputs = plan.code.run(arrays, kept=kept).outputs
         return unflatten_tree(plan.results, [
             Tensor(y[0]) if tensor else y[0] for y, tensor in zip(outputs, plan.tensors,
@@ -129,15 +143,18 @@ class Function:
         if changed:
             for old in self.plans.values():
                 old.kept = None
-            self.placed = {(k, order): x for (k, order), x in self.placed.items()
-                           if k not in changed}
+            for key in [key for key in self.placed if key[0] in changed]:
+                self.placed.pop(key, None)
             self.state = state
         if plan.kept is None:
             keys = [(k, plan.code.plan.inputs[k].order) for k in range(len(state))]
+            found: list[Array] = []
             for key, x in zip(keys, state, strict=True):
-                if key not in self.placed:
-                    self.placed[key] = plan.code.place(key[0], x)
-            plan.kept = plan.code.keep([self.placed[key] for key in keys])
+                array = self.placed.get(key)
+                if array is None:
+                    array = self.placed[key] = plan.code.place(key[0], x)
+                found.append(array)
+            plan.kept = plan.code.keep(found)
         return plan.kept
 
     def build(self, structure: Any, tensors: tuple[bool, ...], arrays: list[Array]) -> Compiled:
@@ -177,7 +194,8 @@ def compile(f: Callable[..., Any], threads: int | None = None) -> Function:
         with Kiso's ops; gradients (`value_and_grad`, `grad`) and optimizer rules may be inside.
         A Module is called in inference mode; it may be trained on, the next call takes its new
         weights (assign to `p.data`; changes inside an array are not seen).
-    threads: how many compute; by default KISO_NUM_THREADS or the available cores.
+    threads: how many compute, at most; by default KISO_NUM_THREADS or the available cores. Little
+        work (below 0.1 ms, by an estimate from shapes) is done by the caller's thread alone.
 
     The first call with other shapes or types compiles; the code of earlier processes is found in
     the cache. Calls from several threads at once are safe. Results equal those of the function to

@@ -14,13 +14,21 @@ __all__ = ["flatten_tree", "unflatten_tree"]
 def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
     """Leaves of nested dicts, lists and tuples in order, and the structure without them: None, the
     word leaf, or (type, keys, structures)."""
+    leaves: list[Any] = []
+    return leaves, _structure(tree, leaves)
+
+
+def _structure(tree: Any, leaves: list[Any]) -> Any:
+    """The structure of a tree, whose leaves are added to the list."""
     kind: Any = type(tree)  # pyright: ignore[reportUnknownVariableType]
-    if kind not in (dict, list, tuple):
-        return ([], None) if tree is None else ([tree], "leaf")
-    keys = tuple(tree) if kind is dict else None
-    parts = [flatten_tree(v) for v in (tree.values() if kind is dict else tree)]
-    structure = kind, keys, tuple(s for _, s in parts)
-    return [leaf for leaves, _ in parts for leaf in leaves], structure
+    if kind is dict:
+        return dict, tuple(tree), tuple([_structure(v, leaves) for v in tree.values()])
+    if kind is list or kind is tuple:
+        return kind, None, tuple([_structure(v, leaves) for v in tree])
+    if tree is None:
+        return None
+    leaves.append(tree)
+    return "leaf"
 
 
 def unflatten_tree(structure: Any, leaves: list[Any]) -> Any:

@@ -47,6 +47,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def sharing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nets of tests are small, and yet they test how threads share work."""
+    from kiso.runtime import work
+
+    monkeypatch.setattr(work, "ALONE", 0)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real data sets: `KISO_DATA`, else ../shared/data; skips without."""

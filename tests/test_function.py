@@ -139,7 +139,13 @@ def test_weights_are_packed_once_and_again_when_they_change() -> None:
     first.data = first.data * np.float32(-2)
     new, none = check(6)
     assert new is not one and none is None  # what was made of old weights is given back
-    same = [a is b for a, b in zip(one.arrays, new.arrays, strict=True)]
+    assert all(a is b for a, b in zip(one.arrays, new.arrays, strict=True))
+    assert not any(x.ndim == 4 for x in new.arrays)  # packed filters are given back themselves
+    assert {k for k, _ in fast.placed} < set(range(len(fast.state)))
+    bias = model[-1].bias
+    bias.data = bias.data + 1
+    again, _ = check(6)
+    same = [a is b for a, b in zip(new.arrays, again.arrays, strict=True)]
     assert same.count(False) == 1
     assert None not in check(2)
     for p in (*model.parameters(), *model.buffers()):

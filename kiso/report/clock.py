@@ -82,6 +82,7 @@ def measure(code: Executable, arrays: Sequence[Array], seconds: float) -> Times:
     addresses = [code.lib.address[k.name] for k in kernels]
     space.tables = [longer(*table[:first], own.ctypes.data, *addresses)
                     for table, own in zip(space.tables, ticks, strict=True)]
+    space.jobs[:, 1] = [ctypes.addressof(table) for table in space.tables]
     for own in ticks:
         own[:] = 0
     steps: list[tuple[float, float]] = []

@@ -82,8 +82,9 @@ def _best(text: str, arrays: np.ndarray, turns: int, most: int, seconds: float) 
     roof, threads = lib.address["roof"], len(arrays)
     best, started = 0.0, time.perf_counter()
     while (at := time.perf_counter()) < started + seconds:
-        launch(np.array([(roof, row.ctypes.data, 0, 0, 0, turns, k, threads)
-                         for k, row in enumerate(arrays)], np.int64))
+        jobs = np.array([(roof, row.ctypes.data, 0, 0, 0, turns, k, threads)
+                         for k, row in enumerate(arrays)], np.int64)
+        launch(jobs.ctypes.data, threads)
         took = time.perf_counter() - at
         best = max(best, turns * threads / took)
         turns = min(most, max(turns, int(turns * min(ROUND / took, 100))))

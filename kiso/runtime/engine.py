@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 
@@ -31,15 +32,17 @@ from kiso.compiler.siblings import fuse
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library, Objects, merged
-from kiso.runtime.memory import aligned, arrange, tidy
+from kiso.runtime.memory import address, aligned, arrange, tidy
 from kiso.runtime.target import Target, flush_text, target
 from kiso.runtime.threads import JOB_WORDS, launch
 from kiso.runtime.work import (
+    COUNTER,
     HELPERS,
     LAST,
     STOP,
     SYNC_WORDS,
     constant,
+    crew,
     lasting,
     schedule,
     work_text,
@@ -50,7 +53,7 @@ __all__ = ["Executable", "Kept", "Results", "compile_graph"]
 LARGE = 1_000_000  # characters of IR, after which memory is given back
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Results:
     """What steps returned: each output of all steps (steps, ...), how many were done, and whether
     the next one was given up because a watched number was not finite (its outputs are there, the
@@ -74,7 +77,6 @@ class Executable:
                  conv: str | None = None):
         self.plan = found
         self.target = to or target()
-        self.threads = threads or config.num_threads()
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
         parts = Objects(self.target)
         settled = settle(found.program, found.carried, found.results)
@@ -88,6 +90,7 @@ class Executable:
                               {*kept, self.scratch}, {*found.carried, *found.outputs})
         first = fuse(Program(first), width)
         rest = fuse(Program(rest), width, found.carried)
+        self.threads = crew(rest.kernels, threads or config.num_threads())
         self.once = len(first.kernels)
         self.program = Program([*first.kernels, *rest.kernels])
         guard = next((i for i, k in enumerate(rest.kernels)
@@ -105,6 +108,8 @@ class Executable:
         slot = self.module.slots.get
         self._changing = [*((slot(found.inputs[k], -1), k) for k in self.free),
                           *((slot(b, -1), -1) for b in found.results)]
+        self._shapes = [tuple(b.shape[a] for a in b.order) for b in found.inputs]  # as placed
+        self._results = [(b.shape, b.dtype) for b in found.results]
         self._free: list[Workspace] = []
         self._kept: Kept | None = None  # for good, where it depends on constants alone
 
@@ -124,6 +129,7 @@ class Executable:
         outside = {*self.plan.inputs, *self.plan.constants, *self.plan.results}
         read = {b for k in rest.kernels for b in reads(k)}
         made = {b for k in first.kernels for b in k.buffers}
+        self._lasting = [self.plan.inputs[k] in read for k in self.fixed]
         before, self.once_bytes = arrange(first, phases[:self.once], outside | (made & read))
         between, self.arena_bytes = arrange(rest, phases[self.once:], outside)
         # All in one phase: there at the same time.
@@ -145,7 +151,7 @@ class Executable:
     def _expected(self, k: int, shape: tuple[int, ...], x: Array, *, placed: bool = False) -> Array:
         """Input k, if it is of this shape and its type is right."""
         buffer = self.plan.inputs[k]
-        right = tuple(buffer.shape[a] for a in buffer.order) if placed else buffer.shape
+        right = self._shapes[k] if placed else buffer.shape
         if shape != right or x.dtype != buffer.dtype:
             raise GraphError(f"input {k} is {Spec(shape, x.dtype)}, but the function was "
                              f"compiled for {Spec(right, buffer.dtype)}.")
@@ -157,7 +163,8 @@ class Executable:
         if len(arrays) != len(which):
             raise GraphError(f"the compiled function takes {len(which)} arrays, but "
                              f"{len(arrays)} came.")
-        return [np.asarray(self._expected(k, x.shape[k in moving:], x, placed=True), order="C")
+        return [np.asarray(self._expected(k, x.shape[1:] if k in moving else x.shape, x,
+                                          placed=True), order="C")
                 for k, x in zip(which, map(np.asarray, arrays), strict=True)]
 
     def _space(self) -> Workspace:
@@ -177,6 +184,7 @@ class Executable:
             space.point((slot, between.ctypes.data + at) for slot, at in self.once_places)
             space.run(self.lib.address["prepare"], [], 1, None)
             self._free.append(space)
+            kept.arrays = [*compress(kept.arrays, self._lasting)]  # the others have served
             if not self.fixed:
                 self._kept = kept
         return kept
@@ -188,17 +196,21 @@ class Executable:
         if kept is None:
             every = self._given(range(len(self.plan.inputs)), arrays, moving)
             kept, arrays = self.keep([every[k] for k in self.fixed]), [every[k] for k in self.free]
-        given = self._given(self.free, arrays, moving)
-        results = [np.empty((steps, *b.shape), b.dtype) for b in self.plan.results]
+            given = arrays
+        else:
+            every = given = self._given(self.free, arrays, moving)
+        results = [np.empty((steps, *shape), dtype) for shape, dtype in self._results]
         space = self._space()
         space.take(kept)
         moves: list[int] = []
         for (slot, k), array in zip(self._changing, (*given, *results), strict=True):
             if slot >= 0:
-                space.point([(slot, array.ctypes.data)])
+                place = address(array)
+                for table in space.tables:
+                    table[slot] = place
                 if steps > 1 and (k < 0 or k in moving):
                     moves += [slot, array[:1].nbytes]
-        return space, results, moves, [*given, *kept.arrays, kept.block]
+        return space, results, moves, [*every, *kept.arrays, kept.block]
 
     def run(self, arrays: Sequence[Array], *, moving: Collection[int] = (), steps: int = 1,
             stop: Array | None = None, kept: Kept | None = None) -> Results:
@@ -251,6 +263,9 @@ class Workspace:
         self.jobs[:, 6], self.jobs[:, 7] = range(code.threads), code.threads
         kind = ctypes.c_void_p * max(len(slots), 1)
         self.tables = [kind() for _ in range(code.threads)]
+        self.jobs[:, 1] = [ctypes.addressof(table) for table in self.tables]
+        self.jobs[:, 3] = self.flag = self.sync[STOP:].ctypes.data
+        self.address, self.changed = self.jobs.ctypes.data, False  # since the last call
         for table, own in zip(self.tables, self.scratch, strict=True):
             if code.scratch in slots:
                 table[slots[code.scratch]] = own.ctypes.data
@@ -265,22 +280,25 @@ class Workspace:
 
     def point(self, pointers: Iterable[tuple[int, int]]) -> None:
         """Set these places of all tables to these addresses."""
-        for slot, address in pointers:
+        for slot, place in pointers:
             for table in self.tables:
-                table[slot] = address
+                table[slot] = place
 
     def run(self, work: int, moves: list[int], steps: int, stop: Array | None) -> int:
         """The work of all threads, a function at this address; how many steps were done."""
-        self.sync[:] = 0
-        self.sync[LAST] = steps - 1
-        parts = (ctypes.c_int64 * max(len(moves), 1))(*moves)
-        jobs = self.jobs  # see threads.py
-        flag = self.sync[STOP:] if stop is None else stop
-        jobs[:, 0], jobs[:, 1] = work, [ctypes.addressof(table) for table in self.tables]
-        jobs[:, 2], jobs[:, 3] = ctypes.addressof(parts), flag.ctypes.data
-        jobs[:, 5] = len(moves) // 2
-        launch(jobs)
-        return int(self.sync[LAST]) + 1
+        sync, jobs = self.sync, self.jobs  # see threads.py
+        sync[COUNTER] = sync[STOP] = 0
+        sync[LAST] = steps - 1
+        jobs[:, 0] = work
+        parts = None
+        if moves or stop is not None or self.changed:
+            parts = (ctypes.c_int64 * max(len(moves), 1))(*moves)
+            jobs[:, 2], jobs[:, 5] = ctypes.addressof(parts), len(moves) // 2
+            jobs[:, 3] = self.flag if stop is None else stop.ctypes.data
+            self.changed = bool(moves) or stop is not None
+        launch(self.address, len(jobs))
+        del parts
+        return int(sync[LAST]) + 1
 
 
 def _contract(name: str, step: Contract, slots: dict[Buffer, int], vector_bytes: int) -> Code:

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from kiso.ops.op import Array
 from kiso.runtime.jit import Library
 from kiso.runtime.memory import aligned
 from kiso.runtime.target import target
@@ -44,9 +43,7 @@ TEXT = f"""
 %Job = type {{ ptr, ptr, ptr, ptr, ptr, i64, i64, i64 }}
 declare i32 @{YIELD}()
 
-define internal void @perform(ptr %board, i64 %number) nounwind {{
-  %place = getelementptr i64, ptr %board, i64 {JOBS}
-  %jobs = load ptr, ptr %place
+define void @perform(ptr %jobs, i64 %number) nounwind {{
   %job = getelementptr %Job, ptr %jobs, i64 %number
   %j = load %Job, ptr %job
   %f = extractvalue %Job %j, 0
@@ -69,7 +66,9 @@ look:
   %posted = icmp uge i64 %change, {TURN}
   br i1 %posted, label %work, label %wait
 work:
-  call void @perform(ptr %board, i64 %number)
+  %place = getelementptr i64, ptr %board, i64 {JOBS}
+  %jobs = load ptr, ptr %place
+  call void @perform(ptr %jobs, i64 %number)
   %looks = atomicrmw add ptr %board, i64 1 acq_rel
   %all = atomicrmw add ptr %done, i64 1 acq_rel
   br label %look
@@ -104,7 +103,9 @@ post:
   %posted = extractvalue {{i64, i1}} %pair, 1
   br i1 %posted, label %own, label %asleep
 own:
-  call void @perform(ptr %board, i64 0)
+  %place = getelementptr i64, ptr %board, i64 {JOBS}
+  %jobs = load ptr, ptr %place
+  call void @perform(ptr %jobs, i64 0)
   br label %wait
 wait:
   %ready = load atomic i64, ptr %done acquire, align 8
@@ -122,20 +123,22 @@ asleep:
 
 
 @cache
-def native() -> tuple[Library, Any, Any]:
-    """The code, and its two functions: one copy for the process, never given back, as threads are
-    in it."""
-    code = Library(TEXT, target(), ["serve", "launch"])
-    return (code, ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address["serve"]),
-            ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)(
-                code.address["launch"]))
+def native() -> tuple[Library, Any, Any, Any]:
+    """The code, and its functions `serve`, `launch` and `perform`: one copy for the process, never
+    given back, as threads are in it."""
+    code = Library(TEXT, target(), ["serve", "launch", "perform"])
+    kinds = {"serve": None, "launch": ctypes.c_int64, "perform": None}
+    serve, start, perform = (
+        ctypes.CFUNCTYPE(result, ctypes.c_void_p, ctypes.c_int64)(code.address[name])
+        for name, result in kinds.items())
+    return code, serve, start, perform
 
 
 class Team:
     """Threads that wait for work."""
 
     def __init__(self, helpers: int):
-        self.code, self.serve, self.start = native()
+        _, self.serve, self.start, _ = native()
         self.board = aligned(8 * BOARD).view(np.int64)
         self.board[:] = 0
         self.wake = threading.Event()
@@ -150,10 +153,10 @@ class Team:
             self.serve(self.board.ctypes.data, number)
             self.wake.wait()
 
-    def run(self, jobs: Array) -> None:
+    def run(self, jobs: int) -> None:
         """All jobs at the same time, the first one here."""
         self._spread()
-        self.board[JOBS] = jobs.ctypes.data
+        self.board[JOBS] = jobs
         board, helpers = self.board.ctypes.data, len(self.threads)
         if not self.start(board, helpers):
             self.wake.set()
@@ -183,9 +186,12 @@ if hasattr(os, "register_at_fork"):  # a forked process has the teams, but not t
     os.register_at_fork(after_in_child=_teams.clear)
 
 
-def launch(jobs: Array) -> None:
-    """Run jobs (rows of JOB_WORDS int64), each on a thread of its own, the first on this one."""
-    helpers = len(jobs) - 1
+def launch(jobs: int, count: int) -> None:
+    """Run so many jobs (rows of JOB_WORDS int64 at this address), each on a thread of its own, the
+    first on this one."""
+    helpers = count - 1
+    if not helpers:
+        return native()[3](jobs, 0)
     free = _teams.setdefault(helpers, [])
     try:
         team = free.pop()

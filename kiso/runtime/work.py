@@ -1,6 +1,7 @@
 """When kernels run, and the code of the loop over steps and kernels, for several threads.
 
-A kernel with little work is done by the first thread alone: handing over costs more. Kernels wait
+A kernel with little work is done by the first thread alone: handing over costs more; and so is a
+whole step with little work (`crew`), for which no other thread is woken. Kernels wait
 for one another only where one reads what another wrote (or writes what it read) on another
 thread; the rest follow one another without a barrier. A stretch between two barriers is a phase.
 
@@ -43,11 +44,12 @@ from kiso.compiler.loops import (
 )
 from kiso.compiler.plan import Plan
 
-__all__ = ["HELPERS", "LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YIELD", "Slot", "constant",
-           "lasting", "schedule", "work_text"]
+__all__ = ["COUNTER", "HELPERS", "LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YIELD", "Slot",
+           "constant", "crew", "lasting", "schedule", "work_text"]
 
 Kernels = list[Kernel | Contract]
 SMALL = 3e-6  # seconds; a barrier takes about 1e-6
+ALONE = 1e-4  # seconds; waking the others takes 5e-6, and where they are busy some 1e-3
 BANDWIDTH = 2e10  # bytes a second of one thread, about
 RATE = 1.5e11  # operations a second of one thread, about
 FUNCTIONS = 1e9  # exponentials and the like a second of one thread, about
@@ -134,6 +136,11 @@ def seconds(kernel: Kernel | Contract) -> float:
     count = prod(kernel.buffer.shape) * terms
     heavy = sum(e.name in HEAVY for e in parts)
     return 4 * count * (1 + len(parts) / 50) / BANDWIDTH + count * heavy / FUNCTIONS
+
+
+def crew(kernels: Sequence[Kernel | Contract], threads: int) -> int:
+    """How many of the threads run these kernels: one, where all that can be shared is little."""
+    return threads if sum(t for t in map(seconds, kernels) if t > SMALL) > ALONE else 1
 
 
 def lasting(kernels: Sequence[Kernel | Contract], same: Collection[Buffer],

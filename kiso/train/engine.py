@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -146,18 +147,26 @@ class Compiled(Engine):
     The state is kept leaf by leaf: `placed` as the code wants it, or `natural` as everybody else
     knows it as long as no code has asked for it. The order of the axes in memory depends on a
     leaf's shape alone, so all codes share the same arrays. `kept` is what codes of inference made
-    of it (see Executable.keep): valid until the state changes.
+    of it (see Executable.keep): valid until the state changes. Arrays that are `loaded` already
+    are not taken up again.
     """
 
     def __init__(self, step: Step, threads: int | None = None, conv: str | None = None):
         self.kept: dict[Executable, Kept] = {}
+        self.loaded: list[Callable[[], Any]] = []  # weak references: the present state, if any
+        self.structure: Any = None
         super().__init__(step, threads, conv)
         self.codes: dict[Any, Executable] = {}
         self.fitting: dict[int, int] = {}  # steps in a call, by the samples of a step
 
     def load(self, state: State) -> None:
+        leaves, structure = flatten_tree({**usable(state), **state} if state else {})
+        if leaves and structure == self.structure and len(leaves) == len(self.loaded) and \
+                all(old() is new for old, new in zip(self.loaded, leaves, strict=True)):
+            return
         self.kept.clear()
-        leaves, self.structure = flatten_tree({**usable(state), **state} if state else {})
+        self.structure = structure
+        self.loaded = [weakref.ref(cast("Array", x)) for x in leaves if isinstance(x, np.ndarray)]
         self.specs = [(leaf.shape, leaf.dtype) for leaf in leaves]
         self.names = [(kind, name) for kind in usable(state) for name in state[kind]] if state \
             else []
@@ -253,6 +262,7 @@ class Compiled(Engine):
         arrays = [*self.place(code, n), data.x, data.y, *flatten_tree((batch, scale))[0]]
         self.make_room(code)
         self.kept.clear()
+        self.loaded = []
         started = time.perf_counter()
         if shield:
             shield.up()

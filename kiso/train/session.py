@@ -62,8 +62,9 @@ class RunResult:
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Answers for samples as they were given for training (pictures 0 ... 255, table rows).
 
-        They are scaled as the training samples were. (N, K): probabilities of the classes, or
-        values in the units of the targets.
+        They are scaled as the training samples were. New weights are taken up when they are
+        assigned (`p.data = ...`); changes inside an array are not seen. (N, K): probabilities of
+        the classes, or values in the units of the targets.
         """
         assert self.engine is not None
         state = {"params": {n: p.data for n, p in self.model.named_parameters()},

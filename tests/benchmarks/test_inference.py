@@ -47,4 +47,4 @@ def test_other_answers_are_found() -> None:
 def test_the_usual_nets() -> None:
     options = inference.parser().parse_args([])
     assert {"mlp", "lenet5", "resnet20", "vgg16_32", "resnet18_224", "vgg16_224",
-            "simpleconv"} == set(options.nets)
+            "simpleconv", "mobilenet_v1_224"} == set(options.nets)

@@ -16,7 +16,7 @@ from kiso import config, ops
 from kiso.compiler import trace
 from kiso.compiler.plan import plan
 from kiso.errors import ConfigError, GraphError
-from kiso.runtime import compile_graph, target
+from kiso.runtime import compile_graph, target, work
 from kiso.runtime.memory import ALIGNMENT, aligned, arrange
 
 
@@ -173,3 +173,17 @@ def test_long_sums_of_a_convolution_are_as_exact_as_short_ones(padding: int) -> 
     (y,) = compile_graph(trace(f, x, W, b).graph)(x, W, b)
     exact = f(*(a.astype("d") for a in (x, W, b)))
     assert np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact ** 2)) < 3.7e-7
+
+
+def test_little_work_is_left_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is little depends on the shapes alone; in training as in inference."""
+    monkeypatch.undo()
+    few, many = np.ones((4, 64), np.float32), np.ones((4096, 1024), np.float32)
+
+    def threads(x: np.ndarray) -> tuple[int, int]:
+        code = compile_graph(trace(lambda x: ops.exp(x) * 2, x).graph, threads=2)
+        np.testing.assert_allclose(code(x)[0], 2 * np.e, rtol=1e-6)
+        return code.threads, len(code._space().tables)
+    assert threads(few) == (1, 1) and threads(many) == (2, 2)
+    monkeypatch.setattr(work, "ALONE", 0)
+    assert threads(np.ones((100, 64), np.float32)) == (2, 2)

@@ -198,6 +198,20 @@ def test_gradients_that_only_overflow_together_are_named():
     assert "norm overflows" in str(diverged(setup, state, batch, 4, found))
 
 
+def test_filters_are_prepared_again_only_for_new_weights():
+    x = np.random.default_rng(1).standard_normal((40, 2, 6, 6)).astype("f")
+    result = fit("conv4k3 relu flatten linear2", (x, np.arange(40) % 2), epochs=1, progress=False)
+    first = result.predict(x)
+    kept = dict(result.engine.kept)
+    np.testing.assert_array_equal(result.predict(x), first)
+    assert kept and result.engine.kept == kept
+    bias = result.model[-1].bias
+    bias.data = bias.data + np.array([9, 0], "f")
+    assert (result.predict(x)[:, 0] > first[:, 0]).all()
+    again = result.engine.kept
+    assert again and all(again[code] is not kept[code] for code in again)
+
+
 def test_the_result_answers_for_raw_samples():
     """In inference mode, scaled as in training: the figures of the run come out again."""
     rng = np.random.default_rng(1)
