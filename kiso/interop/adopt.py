@@ -124,7 +124,9 @@ def _complaint(path: Path, slots: Mapping[str, tuple[int, ...]], match: Match) -
     lines = [tr("the weights of {path} do not fit the model: {count} of its {total} arrays match.",
                 path=path, count=len(match.arrays), total=len(slots))]
     groups = [
-        (tr("match"), list(match.arrays)), (tr("missing in the file"), match.missing),
+        (tr("match"), list(match.arrays)),
+        (tr("of the head, which may differ"), match.replaced),
+        (tr("missing in the file"), match.missing),
         (tr("unknown to the model"), match.unexpected),
         (tr("of another shape"), [
             tr("{name} ({found} in the file, {expected} in the model)", name=n, found=shape,

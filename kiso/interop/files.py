@@ -108,10 +108,14 @@ def _safetensors(path: Path) -> Weights:
         if brain:
             arrays |= _brain_floats(path, brain)
         record: Any = json.loads(metadata.get("kiso", "{}"))
+        if not isinstance(record, dict):
+            raise TypeError("metadata")
     except (SafetensorError, TypeError, ValueError) as error:
         raise CheckpointError(tr("{path} is damaged ({reason}); fetch or copy the file again.",
                                  path=path, reason=error)) from error
-    return Weights(path, {n.split("/", 1)[1] if record else n: arrays[n] for n in names}, record)
+    own = "kiso" in metadata
+    return Weights(path, {n.split("/", 1)[1] if own else n: arrays[n] for n in names},
+                   cast("dict[str, Any]", record))
 
 
 def _brain_floats(path: Path, names: list[str]) -> dict[str, np.ndarray]:

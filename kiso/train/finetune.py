@@ -116,9 +116,14 @@ def with_model(options: TrainOptions, weights: Weights | None, outputs: int) -> 
     return replace(options, model=text)
 
 
-def head_of(model: nn.Module, text: str, train: Dataset) -> frozenset[str]:
-    """Parameters whose shape follows from the number of classes; where the model cannot be built
-    for another number, those of its last layer that has any."""
+def head_of(model: nn.Module, text: str, train: Dataset, options: TrainOptions
+            ) -> frozenset[str]:
+    """What may begin anew, and is trained alone in head epochs; nothing for a plain run.
+
+    That is: parameters whose shape follows from the number of classes; where the model cannot be
+    built for another number, those of its last layer that has any."""
+    if not (options.weights or options.lr_backbone or options.head_epochs):
+        return frozenset()
     named = {n: p.shape for n, p in model.named_parameters()}
     if text and models.find(text) is not None:
         try:

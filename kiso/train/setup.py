@@ -137,7 +137,7 @@ class Setup:
         if self.head_step:
             resolved["head_optimizer"] = self.head_step.optimizer.to_dict()
         if self.adopted:
-            resolved["weights"] = asdict(self.adopted)
+            resolved["weights"] = {**asdict(self.adopted), "loaded": len(self.adopted.loaded)}
         source = {k: v for k, v in self.splits.train.source.items() if v is not None}
         return {"options": _plain(given), "hyperparameters": _plain(resolved),
                 "data": _plain(source)}
@@ -205,7 +205,7 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
     check_last_batch(model, train, batch_size)
     step = Step(model, optimizer, train.task, loss_of(options, train.task), Normalizer.fit(train),
                 augment, options.label_smoothing)
-    head = finetune.head_of(model, text, train)
+    head = finetune.head_of(model, text, train, options)
     step, head_step = finetune.stages(options, step, head)
     adopted = finetune.adopt(options, weights, model, head)
     return Setup(options, splits, step, schedule, text,
