@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiso.cli.layers import layer_words
 from kiso.cli.options import (
     Option,
     count,
@@ -116,32 +117,37 @@ def data_options() -> list[Option]:
 def training_options() -> list[Option]:
     """How the weights are found."""
     panel = tr("Training")
-    by_task = tr("follows from the data")
+    by_task, by_recipe = tr("follows from the data"), tr("the recipe's")
     return [
         Option(name="model", short="-m", metavar="TEXT", default=by_task, panel=panel,
                help=tr("Layers in words (`kiso summary --help` shows how), or a model's name "
                        "(`kiso models` lists them).")),
-        Option(name="epochs", short="-e", metavar="N", read=whole, default=by_task, panel=panel,
+        Option(name="recipe", metavar="NAME", default=tr("the model's"), panel=panel,
+               help=tr("How to train where nothing else is said, as a paper did or default or none "
+                       "(`kiso models --recipes` lists them).")),
+        Option(name="epochs", short="-e", metavar="N", read=whole, default=by_recipe, panel=panel,
                help=tr("Passes over the training samples.")),
-        Option(name="batch_size", short="-b", metavar="N", read=whole, default=by_task,
+        Option(name="batch_size", short="-b", metavar="N", read=whole, default=by_recipe,
                panel=panel, help=tr("Samples in a step.")),
-        Option(name="optimizer", metavar="NAME", default="adam", panel=panel,
+        Option(name="optimizer", metavar="NAME", default=by_recipe, panel=panel,
                help=tr("Update rule: sgd, momentum, nesterov, adam, adamw, lion, ...")),
         Option(name="lr", metavar="X", read=number, panel=panel, help=tr("Learning rate."),
-               default=tr("the optimizer's own; 0.005 with the default model")),
-        Option(name="momentum", metavar="X", read=number, default=tr("the optimizer's own"),
+               default=by_recipe),
+        Option(name="momentum", metavar="X", read=number, default=by_recipe,
                panel=panel, help=tr("Momentum, for optimizers that have it.")),
-        Option(name="weight_decay", metavar="X", read=number, default=tr("the optimizer's own"),
+        Option(name="weight_decay", metavar="X", read=number, default=by_recipe,
                panel=panel, help=tr("Decay of the weights (not of biases and norms).")),
         Option(name="schedule", metavar="TEXT", panel=panel,
-               default=tr("cosine; onecycle with the default model"),
+               default=by_recipe,
                help=tr("Course of the learning rate: constant, cosine, step, onecycle, ...")),
-        Option(name="augment", metavar="TEXT", default=by_task, panel=panel,
+        Option(name="augment", metavar="TEXT", default=by_recipe, panel=panel,
                help=tr("Random changes to training pictures, such as 'shift2 flip rotate10'.")),
         Option(name="loss", metavar="NAME", default=tr("follows from the target"), panel=panel,
                help=tr("cross_entropy for classes; mse, l1 or huber for numbers.")),
-        Option(name="label_smoothing", metavar="X", read=number, default="0", panel=panel,
+        Option(name="label_smoothing", metavar="X", read=number, default=by_recipe, panel=panel,
                help=tr("Share of the target that is spread over all classes.")),
+        Option(name="init", metavar="NAME", default=by_recipe, panel=panel,
+               help=tr("First weights: own (the net's), he_normal, normal:0.01, alexnet, ...")),
         Option(name="clip_norm", metavar="X", read=number, default=tr("off"), panel=panel,
                help=tr("Limit of the gradient's norm.")),
         Option(name="patience", metavar="N", read=whole, default=tr("off"), panel=panel,
@@ -254,28 +260,6 @@ def report_command() -> Command:
                    (run_argument(),), run)
 
 
-def layer_words() -> list[tuple[str, str]]:
-    """How a model is written in words; kiso/nn/describe.py has the whole grammar."""
-    return [
-        ("conv30k5s2p1", tr("convolution: 30 filters of 5x5, stride 2, padding 1; conv30 is 3x3 "
-                            "and keeps the size")),
-        ("pool2, avgpool2", tr("maximum and average pooling; gap: mean over the whole map")),
-        ("convt32, upsample2", tr("maps twice as large, by learnt filters or by repetition")),
-        ("sepconv64, local8k3", tr("depthwise separable convolution; filters of their own at each "
-                                   "place")),
-        ("linear100", tr("dense layer of 100 units")),
-        ("relu, sigmoid, ...", tr("activations: also tanh, leakyrelu0.1, elu, gelu, silu, "
-                                  "softplus")),
-        ("bn, dropout0.5", tr("batch normalisation, dropout")),
-        ("ln, gn8, in, lrn5", tr("layer, group, instance and local response normalisation")),
-        ("se, stochdepth0.1", tr("squeeze-and-excitation, stochastic depth")),
-        ("flatten", tr("maps to one row; linear does it by itself")),
-        ("{conv64 bn relu} x3", tr("the group three times")),
-        ("res(conv16 bn relu)", tr("residual block: the input is added to the output")),
-        ("cat(A | B), add(A | B)", tr("side by side, joined or added")),
-    ]
-
-
 def model_options() -> tuple[Option, ...]:
     """Which model, for what it is looked at."""
     model = Option(name="model", kind="required", metavar="MODEL", panel=tr("Arguments"),
@@ -369,11 +353,13 @@ def models_command() -> Command:
                   help=tr("A model whose card is wanted, with options in brackets if it has some."))
     measure = Option(name="time", kind="flag", panel=tr("Measurement"),
                      help=tr("Measure how long one sample takes here; slow for large nets."))
+    recipes = Option(name="recipes", kind="flag", panel=tr("Recipes"),
+                     help=tr("List the recipes instead: how the nets of papers were trained."))
     return Command(
         "models", tr("List the models that have a name, or show the card of one."),
         ("kiso models", "kiso models 'resnet50(version=1.5)'",
          "kiso models vgg16 --input 3x64x64 --time"),
-        (name, *sample_options(), measure, threads_option(tr("Measurement"))), run)
+        (name, *sample_options(), recipes, measure, threads_option(tr("Measurement"))), run)
 
 
 def info_command() -> Command:

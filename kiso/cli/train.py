@@ -12,11 +12,14 @@ from kiso import config
 from kiso.cli.figures import score_rows, significant
 from kiso.cli.machine import processor
 from kiso.cli.output import Output, cell_width, in_thousands, list_some
+from kiso.cli.recipes import recipe_title
 from kiso.cli.tuning import stage_lines, weights_rows
 from kiso.errors import OutputError
 from kiso.text import tr
 from kiso.train.callbacks import Callback, Context
 from kiso.train.progress import Progress, duration
+from kiso.train.recipes import NONE
+from kiso.train.starts import OWN
 
 if TYPE_CHECKING:
     from kiso.train import RunResult
@@ -158,19 +161,24 @@ def model_line(setup: Any) -> str:
 
 
 def training_lines(setup: Any) -> list[str]:
-    """Rule, schedule, batches, augmentation."""
+    """Recipe, rule, schedule, batches, augmentation, and where the recipe had to be left."""
+    chosen = setup.chosen
     rule = setup.step.optimizer.to_dict()
     shown = [f"{name.replace('_', ' ')} {value:g}" for name, value in rule.items()
              if name in ("lr", "momentum", "weight_decay", "clip_norm") and value]
-    schedule = setup.options.schedule or setup.schedule.to_dict()["name"]
-    lines = [tr("{rule} ({values}), schedule {schedule}", rule=setup.options.optimizer,
-                values=", ".join(shown), schedule=schedule),
+    lines = [*[tr("recipe {name}", name=recipe_title(chosen.recipe))] * (chosen.recipe != NONE),
+             tr("{rule} ({values}), schedule {schedule}", rule=chosen.rule,
+                values=", ".join(shown), schedule=chosen.schedule_text),
              tr("epochs {epochs}, steps in each {steps}, samples in a step {size}",
                 epochs=setup.epochs, steps=in_thousands(setup.steps_per_epoch),
                 size=setup.batch_size)]
     if setup.step.augment is not None:
         lines.append(tr("augmentation: {text}", text=setup.step.augment))
-    return lines
+    if setup.step.label_smoothing:
+        lines.append(tr("label smoothing {x:g}", x=setup.step.label_smoothing))
+    if chosen.init != OWN:
+        lines.append(tr("first weights: {text}", text=chosen.init))
+    return [*lines, *chosen.remarks]
 
 
 def machine_line(options: Any) -> str:

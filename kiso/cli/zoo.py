@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kiso.cli.look import dimensions, in_bytes, model_of
 from kiso.cli.machine import processor
 from kiso.cli.output import Output, in_thousands
+from kiso.cli.recipes import recipe_lines, recipe_table
 from kiso.errors import ConfigError
 from kiso.text import tr
 
@@ -32,10 +33,13 @@ class Figures:
 
 
 def zoo(output: Output, model: str | None = None, input: tuple[int, ...] | None = None,
-        outputs: int | None = None, time: bool = False, threads: int | None = None) -> int:
-    """The table, or the card of one model."""
+        outputs: int | None = None, recipes: bool = False, time: bool = False,
+        threads: int | None = None) -> int:
+    """The table, the card of one model, or the recipes."""
     from kiso.models import MODELS, find, no_name
 
+    if recipes:
+        return recipe_table(output)
     if model is not None:
         entry = find(model)
         if entry is None:
@@ -112,24 +116,27 @@ def card(output: Output, entry: Entry, model: str, input: tuple[int, ...] | None
          outputs: int | None, timed: bool, threads: int | None) -> int:
     """All about one net."""
     from kiso.models import structure, text_of
+    from kiso.train.recipes import recipe_of_model
 
     net, shape = model_of(model, input, outputs)
     stages = structure(net, shape)
     found = figures(net, shape, timed, threads)
     about = entry.card(entry.name)
-    output.fields(facts(about, entry, found, shape), title=text_of(net))
+    recipe = recipe_of_model(entry.name)
+    output.fields(facts(about, entry, found, shape, recipe), title=text_of(net))
     output.show()
     stage_table(output, stages, found)
     if timed:
         output.show(measured_on(threads))
     output.document({
-        "name": entry.name, "model": text_of(net), **asdict(about), "input": shape,
+        "name": entry.name, "model": text_of(net), **asdict(about), "recipe": recipe,
+        "input": shape,
         "outputs": outputs or entry.classes, "options": sorted(entry.options()),
         **asdict(found), "structure_table": [{**asdict(s), "name": s.name} for s in stages]})
     return 0
 
 
-def facts(about: Card, entry: Entry, found: Figures, shape: tuple[int, ...]
+def facts(about: Card, entry: Entry, found: Figures, shape: tuple[int, ...], recipe: str
           ) -> list[tuple[str, Any]]:
     """Task, structure, accuracy, size, differences: names and texts."""
     rows: list[tuple[str, Any]] = [
@@ -144,6 +151,7 @@ def facts(about: Card, entry: Entry, found: Figures, shape: tuple[int, ...]
     if not about.year:
         rows = [row for row in rows if row[0] != tr("accuracy, paper")]
     rows += [(tr("time"), f"{cell} ms") for cell in latency(found)]
+    rows.append((tr("recipe"), recipe_lines(recipe)))
     if about.differences:
         rows.append((tr("differences"), list(about.differences)))
     if entry.options():

@@ -87,6 +87,7 @@ class Card:
     accuracy: str = ""  # the paper's figure; "": it has none
     measured: str = ""  # ours; "": not measured yet
     differences: tuple[str, ...] = ()  # from torchvision's net of this name, or the paper's
+    recipe: str = ""  # how it is trained (train/recipes.py); "": the one of its own name, if any
 
 
 @dataclass(frozen=True)

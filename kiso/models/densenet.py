@@ -113,7 +113,7 @@ def card(name: str) -> Card:
         tr("{error} % top-1 error on ImageNet (validation, one crop)", error=ERRORS[depth]),
         differences=(
             tr("small images (below {size} pixels): 3x3 with stride 1 and no pooling at the "
-               "beginning", size=64),))
+               "beginning", size=64),), recipe="densenet")
 
 
 @net(card)

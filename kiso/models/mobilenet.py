@@ -70,7 +70,8 @@ def card(name: str) -> Card:
         tr("{accuracy} % top-1 accuracy on ImageNet (validation)", accuracy=70.6),
         differences=(
             tr("torchvision has no such net"),
-            tr("small images (below {size} pixels): stride 1 at the beginning", size=64)))
+            tr("small images (below {size} pixels): stride 1 at the beginning", size=64)),
+        recipe="mobilenet")
 
 
 @net(card)

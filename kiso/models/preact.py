@@ -135,7 +135,8 @@ def card(name: str) -> Card:
             *[tr("stride in the first 1x1 of a bottleneck, as in the authors' code")] * deep,
             *[tr("small images (below {size} pixels): 3x3 with stride 1 and no pooling at the "
                  "beginning", size=64)] * large,
-            *[tr("shortcuts without parameters (option A)")] * (not large and not deep)))
+            *[tr("shortcuts without parameters (option A)")] * (not large and not deep)),
+        recipe="resnet" if large else "preact_resnet")
 
 
 def wide_card(name: str) -> Card:
@@ -147,7 +148,8 @@ def wide_card(name: str) -> Card:
            "layers, 6 n + 4."),
         tr("{error} % error on CIFAR-10 (test); with dropout=0.3: {other} %", error="4.00",
            other="3.89"),
-        differences=(tr("torchvision's wide nets are other ones: bottlenecks for ImageNet"),))
+        differences=(tr("torchvision's wide nets are other ones: bottlenecks for ImageNet"),),
+        recipe="wide_resnet")
 
 
 def _large(block: type[PreActBlock], counts: tuple[int, ...], classes: int, options: Large

@@ -211,7 +211,8 @@ def card(name: str) -> Card:
             *[tr("shortcut=A: shortcuts without parameters, with which the paper's figure was "
                  "measured")] * (name == "resnet18"),
             tr("small images (below {size} pixels): 3x3 with stride 1 and no pooling at the "
-               "beginning", size=64)))
+               "beginning", size=64)),
+        recipe="resnet")
 
 
 def cifar_card(name: str) -> Card:
@@ -228,7 +229,8 @@ def cifar_card(name: str) -> Card:
             tr("torchvision has no such net"),
             *[tr("the paper shows a curve only: the deeper the plain net, the larger its error")]
             * plain,
-            *[tr("shortcuts without parameters (option A)")] * (not plain)))
+            *[tr("shortcuts without parameters (option A)")] * (not plain)),
+        recipe="resnet_cifar_deep" if name.endswith("110") else "resnet_cifar")
 
 
 def _large(block: Block, counts: tuple[int, ...], classes: int, options: Options) -> ResNet:

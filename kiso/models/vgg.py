@@ -77,7 +77,8 @@ def card(name: str) -> Card:
             tr("first weights: He 2015; the paper started its deep nets from a trained shallow "
                "one"),
             *[tr("batch norm is not in the paper")] * normed,
-            tr("small images (below {size} pixels): 512 units instead of 4096", size=64)))
+            tr("small images (below {size} pixels): 512 units instead of 4096", size=64)),
+        recipe="vgg")
 
 
 @net(card)

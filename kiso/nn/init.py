@@ -13,6 +13,7 @@ convolution with stride only every T-th tap of a kernel meets an output.
 | Xavier | 2 / (fan_in + fan_out) | forward and backward signal | Glorot, Bengio 2010 |
 | He | 2 / fan_in | forward signal, half of it cut off by ReLU | He et al. 2015 |
 | LeCun | 1 / fan_in | forward signal | LeCun et al. 1998 |
+| LeNet | 1.92 / fan_in^2 | sums in a sigmoid's straight part | LeCun 1989 |
 | orthogonal | orthonormal rows or columns | lengths | Saxe et al. 2014 |
 
 A uniform rule draws from [-a, a] with a = sqrt(3 variance), which has the same variance. Biases
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from kiso.nn.module import Module
 
 __all__ = ["RULES", "Rule", "Start", "apply", "constant", "fans", "he_normal", "he_uniform",
-           "lecun_normal", "lecun_uniform", "new_start", "normal", "orthogonal", "rule_for",
-           "uniform", "xavier_normal", "xavier_uniform", "zeros"]
+           "lecun_normal", "lecun_uniform", "lenet_uniform", "new_start", "normal", "orthogonal",
+           "rule_for", "uniform", "xavier_normal", "xavier_uniform", "zeros"]
 
 Rule = Callable[..., Array]
 Fan = tuple[float, float]  # (fan_in, fan_out)
@@ -126,6 +127,13 @@ def lecun_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
     return _spread(shape, rng, 1 / max(1, (fan or fans(shape, groups))[0]), flat=True)
 
 
+def lenet_uniform(shape: Shape, rng: np.random.Generator, *, groups: int = 1,
+                  fan: Fan | None = None) -> Array:
+    """U(-a, a), a = 2.4 / fan_in, for sums that a scaled tanh does not flatten. LeCun 1989."""
+    a = 2.4 / max(1, (fan or fans(shape, groups))[0])
+    return uniform(shape, rng, low=-a, high=a)
+
+
 def orthogonal(shape: Shape, rng: np.random.Generator, *, gain: float = 1.0) -> Array:
     """Rows (or columns, whichever are fewer) of the (out, rest) matrix orthonormal, times `gain`.
 
@@ -143,8 +151,8 @@ def orthogonal(shape: Shape, rng: np.random.Generator, *, gain: float = 1.0) -> 
 
 
 RULES: dict[str, Rule] = {f.__name__: f for f in (
-    constant, he_normal, he_uniform, lecun_normal, lecun_uniform, normal, orthogonal, uniform,
-    xavier_normal, xavier_uniform, zeros)}
+    constant, he_normal, he_uniform, lecun_normal, lecun_uniform, lenet_uniform, normal,
+    orthogonal, uniform, xavier_normal, xavier_uniform, zeros)}
 
 
 def rule_for(activation: str | None) -> Rule:
@@ -191,7 +199,8 @@ class Start:
         return values.astype(np.float32, copy=False)
 
 
-_BY_FAN = {he_normal, he_uniform, lecun_normal, lecun_uniform, xavier_normal, xavier_uniform}
+_BY_FAN = {he_normal, he_uniform, lecun_normal, lecun_uniform, lenet_uniform, xavier_normal,
+           xavier_uniform}
 
 
 def new_start(shape: Shape, rule: str | Rule | None, groups: int = 1,

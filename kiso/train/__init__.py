@@ -2,7 +2,8 @@
 
 Read step.py first (all that happens between two batches), then engine.py (eager, traced or
 compiled), loop.py (epochs, stopping, going on), store.py and checkpoint.py (what is written),
-setup.py (from options to a run), session.py (train, resume), inference.py (evaluate, predict).
+recipes.py, starts.py and choose.py (what is done where options leave it open), setup.py (from
+options to a run), session.py (train, resume), inference.py (evaluate, predict).
 Stands on everything below; reports and commands stand on it.
 """
 

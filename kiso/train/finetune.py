@@ -35,7 +35,7 @@ from kiso.train.step import Step
 if TYPE_CHECKING:
     from kiso.train.options import TrainOptions
 
-__all__ = ["adopt", "after_run", "check", "head_of", "open_weights", "stages", "with_model"]
+__all__ = ["adopt", "after_run", "check", "for_outputs", "head_of", "open_weights", "stages"]
 
 AFTER_HEAD = 0.1  # of the head's rate, for everything after the head epochs
 LAST_LINEAR = re.compile(r"\blinear(\d+)(?=\s*(?:softmax\s*)?$)")
@@ -91,29 +91,33 @@ def open_weights(options: TrainOptions) -> Weights | None:
     return read_weights(options.weights) if options.weights else None
 
 
-def after_run(options: TrainOptions, weights: Weights | None) -> TrainOptions:
-    """Pictures of a folder in the size that the run of the weights had, if none is asked for."""
-    shape = list(weights.record.get("input_shape", ())) if weights else []
+def after_run(options: TrainOptions, weights: Weights | None, own_model: bool) -> TrainOptions:
+    """The options with the net of the run that the weights come from, and for pictures of a folder
+    their size, as far as they name none.
+
+    Errors: ConfigError when the file does not say which net it is for.
+    """
+    if weights is None:
+        return options
+    text = str(weights.record.get("model", ""))
+    if not (text or options.model or own_model):
+        raise ConfigError(tr("{path} does not say which model its weights belong to; name it with "
+                             "--model.", path=weights.source))
+    if not (options.model or own_model):
+        options = replace(options, model=text)
+    shape = list(weights.record.get("input_shape", ()))
     if len(shape) != 3 or options.size is not None or not Path(options.data).is_dir():
         return options
     return replace(options, size=(shape[1], shape[2]), grey=options.grey or shape[0] == 1)
 
 
-def with_model(options: TrainOptions, weights: Weights | None, outputs: int) -> TrainOptions:
-    """The options with the net of the run that the weights come from, if they name none.
-
-    A description in words ends in a layer for as many outputs as that run had; it gets as many as
-    are needed now. Errors: ConfigError when the file does not say which net it is for.
-    """
-    if weights is None or options.model is not None:
+def for_outputs(options: TrainOptions, weights: Weights | None, outputs: int) -> TrainOptions:
+    """A run's description in words ends in a layer for as many outputs as that run had; here it
+    gets as many as are needed now. A name is for any number."""
+    text = options.model
+    if weights is None or not text or text != weights.record.get("model") or models.find(text):
         return options
-    text = str(weights.record.get("model", ""))
-    if not text:
-        raise ConfigError(tr("{path} does not say which model its weights belong to; name it with "
-                             "--model.", path=weights.source))
-    if models.find(text) is None:
-        text = LAST_LINEAR.sub(f"linear{outputs}", text)
-    return replace(options, model=text)
+    return replace(options, model=LAST_LINEAR.sub(f"linear{outputs}", text))
 
 
 def head_of(model: nn.Module, text: str, train: Dataset, options: TrainOptions

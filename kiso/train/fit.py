@@ -34,7 +34,7 @@ def fit(model: nn.Module | str | None = None, data: Any = "digits", *,
     callbacks: hooks, see `Callback`. progress: show it while training.
     out: a run folder to write (checkpoints, history, metrics); nothing is written without it.
     resume_run: go on with the run in `out` (with the same model and data).
-    Other options: those of `TrainOptions` (epochs, batch_size, optimizer, lr, schedule, ...).
+    Other options: those of `TrainOptions` (recipe, epochs, batch_size, optimizer, lr, ...).
 
         result = kiso.fit("linear100 relu linear10", (x, y), epochs=5)
         result.predict(x_new); result.history; result.metrics["test_accuracy"]

@@ -14,6 +14,8 @@ from kiso.config import FORMS
 from kiso.errors import ConfigError
 from kiso.text import tr
 from kiso.train import finetune
+from kiso.train.recipes import check_recipe
+from kiso.train.starts import check_start
 
 __all__ = ["LOSSES", "TrainOptions", "check_choice"]
 
@@ -48,13 +50,15 @@ def _number(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `kiso train` can be told; None means: chosen from the data and the model.
+    """What `kiso train` can be told; None means: chosen by the recipe, the data and
+    the model (choose.py).
 
     Data: data (a name or path), data_dir, size (pixels), grey, fit (crop, pad or stretch),
     max_pixels, target and columns (CSV), task, split (training fraction, or three fractions),
     on_broken, download.
-    Model: model (text description or name). Training: epochs, batch_size, optimizer, lr, momentum,
-    weight_decay, schedule, augment, clip_norm, patience (early stopping), loss, label_smoothing.
+    Model: model (text description or name), init (first weights). Training: recipe, epochs,
+    batch_size, optimizer, lr, momentum, weight_decay, schedule, augment, clip_norm, patience (early
+    stopping), loss, label_smoothing.
     Fine-tuning (see finetune.py): weights, allow_unmatched, freeze, thaw, lr_of, lr_backbone,
     head_epochs.
     Run: seed, engine, threads, conv (form of convolutions), out (folder), overwrite.
@@ -73,6 +77,8 @@ class TrainOptions:
     on_broken: str = "skip"
     download: bool = False
     model: str | None = None
+    recipe: str | None = None
+    init: str | None = None
     weights: str | None = None
     allow_unmatched: bool = False
     freeze: tuple[str, ...] | None = None
@@ -82,7 +88,7 @@ class TrainOptions:
     head_epochs: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
-    optimizer: str = "adam"
+    optimizer: str | None = None
     lr: float | None = None
     momentum: float | None = None
     weight_decay: float | None = None
@@ -91,7 +97,7 @@ class TrainOptions:
     clip_norm: float | None = None
     patience: int | None = None
     loss: str | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: float | None = None
     seed: int = 0
     engine: str = "compiled"
     threads: int | None = None
@@ -110,6 +116,10 @@ class TrainOptions:
         check_choice(tr("engine"), self.engine, ("eager", "traced", "compiled"))
         check_choice("--fit", self.fit, ("crop", "pad", "stretch"))
         check_choice("--on-broken", self.on_broken, ("skip", "fail"))
+        if self.recipe is not None:
+            check_recipe(self.recipe)
+        if self.init is not None:
+            check_start(self.init)
         if self.conv is not None:
             check_choice("--conv", self.conv, FORMS)
         if self.task is not None:

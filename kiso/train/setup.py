@@ -13,14 +13,17 @@ from typing import Any, cast
 import numpy as np
 
 from kiso import data, models, nn, optim
-from kiso.data import Augment, Dataset, Normalizer, Splits, encoder_from_json
+from kiso.data import Dataset, Normalizer, Splits, encoder_from_json
 from kiso.data.places import canonical
 from kiso.errors import CheckpointError, ConfigError, KisoError
 from kiso.interop import Adopted
 from kiso.nn.norm import BatchNormNd
 from kiso.text import tr
 from kiso.train import finetune, metrics
+from kiso.train.choose import Chosen, check_given, choose, recipe_name
 from kiso.train.options import LOSSES, TrainOptions
+from kiso.train.recipes import NONE
+from kiso.train.starts import OWN, draw_again
 from kiso.train.step import Step
 
 __all__ = ["Setup", "build", "options_from_config", "step_from_record"]
@@ -33,12 +36,25 @@ class Setup:
     options: TrainOptions
     splits: Splits
     step: Step
-    schedule: optim.Schedule
     model_text: str  # "" for a model that has no text form
-    epochs: int
-    batch_size: int
+    chosen: Chosen
     head_step: Step | None = None  # trains the head alone in the first `head_epochs`
     adopted: Adopted | None = None  # the weights that the run begins with
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training samples."""
+        return self.chosen.epochs
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a step."""
+        return self.chosen.batch_size
+
+    @property
+    def schedule(self) -> optim.Schedule:
+        """Course of the learning rate."""
+        return self.chosen.schedule
 
     @property
     def head_epochs(self) -> int:
@@ -119,6 +135,7 @@ class Setup:
         """config.toml: the options as given, and what they came to be."""
         given = {f.name: getattr(self.options, f.name) for f in fields(TrainOptions)
                  if getattr(self.options, f.name) is not None and f.name != "overwrite"}
+        given["recipe"] = self.chosen.recipe  # whoever resumes the run gets this one
         # A known name comes first, even if a folder has the same name.
         if canonical(given["data"]) not in data.NAMES and Path(given["data"]).exists():
             given["data"] = str(Path(given["data"]).resolve())
@@ -128,10 +145,12 @@ class Setup:
         # No quantity here is learned: these are the hyperparameters (curriculum D5).
         resolved = {
             "model": self.model_text or "(a module of one's own)",
+            "recipe": self.chosen.recipe, "init": self.chosen.init,
             "epochs": self.epochs, "batch_size": self.batch_size,
             "steps_per_epoch": self.steps_per_epoch, "loss": self.step.loss,
             "optimizer": self.step.optimizer.to_dict(), "schedule": self.schedule.to_dict(),
-            "augment": str(self.step.augment or ""), "task": self.step.task,
+            "augment": str(self.step.augment or ""),
+            "label_smoothing": self.step.label_smoothing, "task": self.step.task,
             "samples": self.splits.counts(), "classes": list(self.splits.train.classes),
         }
         if self.head_step:
@@ -161,6 +180,8 @@ def options_from_config(config: dict[str, Any]) -> TrainOptions:
     if unknown:
         raise CheckpointError(tr("config.toml has options that this version does not know: "
                                  "{names}.", names=", ".join(unknown)))
+    if "model" in given:  # a run from before there were recipes
+        given = {"recipe": NONE, **given}
     values: dict[str, Any] = {
         k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in given.items()}
     return TrainOptions(**values)
@@ -184,43 +205,22 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
 
     Errors: those of data, model and optimizer; ConfigError for a batch larger than the data.
     """
-    automatic = options.model is None and model is None and options.weights is None
     weights = finetune.open_weights(options) if with_weights else None
-    options = finetune.after_run(options, weights)
-    optimizer = make_optimizer(options, automatic)
-    schedule = optim.parse_schedule(options.schedule or ("onecycle" if automatic else "cosine"))
-    augment = Augment.parse(options.augment) if options.augment else None
+    options = finetune.after_run(options, weights, model is not None)
+    recipe = recipe_name(options, model is not None)
+    check_given(options, recipe)
     splits = splits if splits is not None else load_data(options)
     train = splits.train
-    options = finetune.with_model(options, weights, train.outputs) if model is None else options
-    if augment is not None and train.kind != "image":
-        raise ConfigError(tr("--augment changes pictures, but the data are a table; leave it out."))
-    if automatic and options.augment is None:
-        augment = default_augment(train)
-    batch_size = options.batch_size or default_batch_size(len(train))
-    if batch_size > len(train):
-        raise ConfigError(tr("the batch size {size} is larger than the {n} training samples; use "
-                             "--batch-size {n} or less.", size=batch_size, n=len(train)))
-    text, model = make_model(options, train, model)
-    check_last_batch(model, train, batch_size)
-    step = Step(model, optimizer, train.task, loss_of(options, train.task), Normalizer.fit(train),
-                augment, options.label_smoothing)
+    options = finetune.for_outputs(options, weights, train.outputs)
+    chosen = choose(options, recipe, train)
+    text, model = make_model(options, chosen.init, train, model)
+    check_last_batch(model, train, chosen.batch_size)
+    step = Step(model, chosen.optimizer, train.task, loss_of(options, train.task),
+                Normalizer.fit(train), chosen.augment, chosen.label_smoothing)
     head = finetune.head_of(model, text, train, options)
     step, head_step = finetune.stages(options, step, head)
     adopted = finetune.adopt(options, weights, model, head)
-    return Setup(options, splits, step, schedule, text,
-                 options.epochs or default_epochs(len(train), train.kind), batch_size, head_step,
-                 adopted)
-
-
-def make_optimizer(options: TrainOptions, automatic: bool) -> optim.Optimizer:
-    """The rule; Kiso's own nets bear the larger rate that one-cycle begins and ends below."""
-    lr = options.lr
-    if lr is None and automatic and options.optimizer == "adam" and options.schedule is None:
-        lr = 5e-3
-    return optim.parse_optimizer(options.optimizer, lr=lr, momentum=options.momentum,
-                                 weight_decay=options.weight_decay, clip_norm=options.clip_norm,
-                                 groups=optim.no_decay_on_bias_and_norm())
+    return Setup(options, splits, step, text, chosen, head_step, adopted)
 
 
 def check_last_batch(model: nn.Module, train: Dataset, batch_size: int) -> None:
@@ -243,9 +243,10 @@ def check_last_batch(model: nn.Module, train: Dataset, batch_size: int) -> None:
                              "{other}.", n=n, size=batch_size, other=other))
 
 
-def make_model(options: TrainOptions, train: Dataset,
+def make_model(options: TrainOptions, init: str, train: Dataset,
                own: nn.Module | None) -> tuple[str, nn.Module]:
-    """The model and its text: one's own, or made with weights from the run's seed.
+    """The model and its text: one's own, or made with weights from the run's seed. One's own keeps
+    the weights that it has, whatever its recipe says; `options.init` draws them again.
 
     Errors: ConfigError when its output does not fit the data, or there is nothing to train.
     """
@@ -253,8 +254,11 @@ def make_model(options: TrainOptions, train: Dataset,
         name = options.model or models.default_model(train.kind, train.input_shape, train.outputs)
         with nn.seeded(options.seed):
             model = models.create(name, train.input_shape, train.outputs)
+            draw_again(model, init)
     else:
         model = own
+        with nn.seeded(options.seed):
+            draw_again(model, options.init or OWN)
     if not any(p.size and p.requires_grad for p in model.parameters()):
         raise ConfigError(tr("the model has no parameters: there is nothing to train."))
     shape = model.summary(train.input_shape).output_shape
@@ -290,29 +294,6 @@ def loss_of(options: TrainOptions, task: str) -> str:
         raise ConfigError(tr("the loss {loss} does not fit {task}; use {choices}.",
                              loss=options.loss, task=task, choices=", ".join(LOSSES[task])))
     return options.loss
-
-
-def default_batch_size(samples: int) -> int:
-    """About 64, so that all batches of an epoch are of one size if possible: a smaller last one
-    would be compiled for itself."""
-    divisors = [size for size in range(48, 81) if samples % size == 0]
-    return min(divisors or [64], key=lambda size: abs(size - 64)) if samples > 64 else samples
-
-
-def default_epochs(samples: int, kind: str) -> int:
-    """Enough passes for small data, few for large ones; rows of a table are seen in no time."""
-    total, most = (1_000_000, 50) if kind == "table" else (150_000, 30)
-    return min(most, max(5, total // max(samples, 1)))
-
-
-def default_augment(train: Dataset) -> Augment | None:
-    """A little turned and stretched; larger pictures are moved, photographs mirrored too."""
-    if train.kind != "image" or min(train.input_shape[1:]) < 4:
-        return None
-    shift = min(train.input_shape[1:]) // 16
-    coloured = train.input_shape[0] == 3
-    words = ["rotate8 scale0.1", f"shift{shift}" * (shift > 0), "flip" * coloured]
-    return Augment.parse(" ".join(words))
 
 
 def run_name(options: TrainOptions) -> str:

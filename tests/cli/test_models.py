@@ -61,6 +61,28 @@ def test_every_card(kiso: Kiso, name: str, language: str) -> None:
     assert sum(row["parameters"] for row in found["structure_table"]) == found["parameters"]
 
 
+def test_all_recipes_in_one_table(kiso: Kiso, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kiso.train.recipes import RECIPES
+
+    found = kiso("models", "--recipes", "--json").json["recipes"]
+    assert [one["name"] for one in found] == list(RECIPES)
+    vgg = next(one for one in found if one["name"] == "vgg")
+    assert (vgg["batch_size"], vgg["lr"], vgg["weight_decay"]) == (64, 0.01, 5e-4)
+    monkeypatch.setenv("COLUMNS", "240")
+    rows = kiso("models", "--recipes").out.splitlines()
+    (row,) = (row for row in rows if row.startswith(" vgg"))
+    for part in ("64", "74", "momentum (lr 0.01, momentum 0.9, weight decay 0.0005)",
+                 "multistep:1/4,1/2,3/4:0.1", "shift/8 scale0.2 flip", "Simonyan, Zisserman 2015"):
+        assert part in row
+
+
+def test_a_card_names_its_recipe(kiso: Kiso) -> None:
+    out = kiso("models", "wide_resnet").out
+    assert "wide_resnet (Zagoruyko, Komodakis 2016)" in out and "batch size 128, epochs 200" in out
+    assert kiso("models", "wide_resnet", "--json").json["recipe"] == "wide_resnet"
+    assert kiso("models", "cnn", "--json").json["recipe"] == "none"
+
+
 def test_a_card_of_other_options(kiso: Kiso) -> None:
     found = kiso("models", "vgg11(width=0.5)", "-i", "1x28x28", "--outputs", "3", "--json").json
     assert found["model"] == "vgg11(width=0.5, small)"

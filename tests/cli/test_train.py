@@ -168,7 +168,8 @@ def test_options_arrive(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "-e", "3", "-b", "7", "--optimizer=sgd", "--lr=0.5", "--momentum=0.25",
         "--weight-decay=1e-3", "--schedule=cosine", "--augment=flip", "--clip-norm=2",
         "--patience=4", "--loss=l1",
-        "--label-smoothing=0.125", "--seed=9", "--engine=traced", "--threads=2", "--conv=direct",
+        "--label-smoothing=0.125", "--recipe=vgg", "--init=alexnet", "--seed=9",
+        "--engine=traced", "--threads=2", "--conv=direct",
         "-o", "o", "--overwrite")
     wanted = training.TrainOptions(
         data="d.csv", data_dir="dd", size=(3, 4), grey=True, fit="pad",
@@ -176,11 +177,32 @@ def test_options_arrive(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         task="regression", split=(0.5, 0.3, 0.2), on_broken="fail", download=True, model="net",
         epochs=3, batch_size=7, optimizer="sgd", lr=0.5, momentum=0.25, weight_decay=1e-3,
         schedule="cosine", augment="flip", clip_norm=2.0, patience=4, loss="l1",
-        label_smoothing=0.125, seed=9, engine="traced", threads=2, conv="direct",
+        label_smoothing=0.125, recipe="vgg", init="alexnet", seed=9,
+        engine="traced", threads=2, conv="direct",
         out="o", overwrite=True)
     assert done.code == 0
     assert seen == [training.TrainOptions(), wanted]
     assert "test" in fields(done.out) and "report" not in fields(done.out)
+
+
+def test_a_recipe_is_told(kiso: Kiso, tmp_path: Path) -> None:
+    words = ("train", "--model", "flatten linear10", "--recipe", "resnet_cifar", "-e", "1",
+             "--engine", "eager")
+    done = kiso(*words, "--batch-size", "64", "--out", "r", "--augment", "")
+    assert (done.code, done.err) == (0, "")
+    assert fields(done.out)["training"] == (
+        "recipe resnet_cifar (He, Zhang, Ren, Sun 2016)\n"
+        "momentum (lr 0.05, momentum 0.9, weight decay 0.0001), schedule multistep:1,1:0.1\n"
+        "epochs 1, steps in each 20, samples in a step 64\n"
+        "learning rate 0.05 = 0.1 x 64 / 128: in proportion to the batch"
+    )
+    done = kiso(*words, "--out", "s", "--label-smoothing", "0.1", "--init", "normal:0.01")
+    assert fields(done.out)["training"].endswith(
+        "samples in a step 64\naugmentation: crop1\nlabel smoothing 0.1\n"
+        "first weights: normal:0.01\nbatch size 64 instead of 128: few samples\n"
+        "learning rate 0.05 = 0.1 x 64 / 128: in proportion to the batch")
+    done = kiso("train", "--recipe", "resnett")
+    assert done.code == 2 and "Did you mean resnet" in done.err
 
 
 def test_resume(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

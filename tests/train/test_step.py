@@ -11,6 +11,7 @@ from kiso.data import Augment, Dataset, Normalizer, Splits
 from kiso.errors import CheckpointError, ConfigError, DataError, DivergedError
 from kiso.ops import make_key
 from kiso.train import Callback, TrainOptions, find_lr, fit
+from kiso.train.choose import Chosen
 from kiso.train.diagnose import diverged
 from kiso.train.engine import Found
 from kiso.train.setup import Setup
@@ -24,6 +25,7 @@ NET = ("conv8k3p1 bn relu pool2 conv8k3 bn gelu avgpool2 flatten dropout0.3 line
        "dropout0.2 linear5 softmax")
 X = RNG.normal(size=(60, 6)).astype("f")
 Y = (X[:, 0] > 0).astype(int)
+CHOSEN = Chosen("none", "sgd", optim.SGD(), "constant", optim.Constant(), 1, 1, None, 0.0, "own")
 
 
 def whole_step(optimizer):
@@ -176,7 +178,7 @@ def test_the_finder_says_when_the_first_loss_is_no_number():
 
 def test_a_validation_loss_that_is_no_number_is_never_the_best():
     step = Step(nn.Linear(6, 1), optim.SGD(), "regression", "mse", Normalizer.fit(PICTURES))
-    setup = Setup(None, None, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
+    setup = Setup(None, None, step, "", CHOSEN)  # type: ignore[arg-type]
 
     def row(loss):
         return {"val_loss": loss, "train_loss": 1.0, "train_mae": 1.0, "val_mae": 1.0}
@@ -189,7 +191,7 @@ def test_a_validation_loss_that_is_no_number_is_never_the_best():
 def test_gradients_that_only_overflow_together_are_named():
     step, state, batches = whole_step("sgd")
     splits = Splits(PICTURES, PICTURES, PICTURES)
-    setup = Setup(None, splits, step, optim.Constant(), "", 1, 1)  # type: ignore[arg-type]
+    setup = Setup(None, splits, step, "", CHOSEN)  # type: ignore[arg-type]
     batch = {name: value if name == "epoch_key" else np.stack([value])
              for name, value in batches[0].items() if name not in "xy"}
     found = Found(np.array([1.5]), np.array([0]), np.array([np.inf]), 0)
