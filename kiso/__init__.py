@@ -13,7 +13,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kiso import autograd, compiler, data, errors, models, nn, ops, optim, report, train
+    from kiso import (
+        autograd,
+        compiler,
+        data,
+        errors,
+        interop,
+        models,
+        nn,
+        ops,
+        optim,
+        report,
+        train,
+    )
     from kiso.autograd import Tensor, grad, gradcheck, no_grad
     from kiso.compiler import trace
     from kiso.errors import KisoError
@@ -23,8 +35,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("autograd", "compiler", "data", "errors", "models", "nn", "ops", "optim", "report",
-            "train")
+_MODULES = ("autograd", "compiler", "data", "errors", "interop", "models", "nn", "ops", "optim",
+            "report", "train")
 _NAMES = {
     "KisoError": "errors", "Tensor": "autograd", "compile": "function", "evaluate": "train",
     "find_lr": "train", "fit": "train", "grad": "autograd", "gradcheck": "autograd",
@@ -45,6 +57,7 @@ __all__ = [
     "fit",
     "grad",
     "gradcheck",
+    "interop",
     "manual_seed",
     "models",
     "nn",

@@ -23,6 +23,7 @@ from kiso.cli.options import (
     words,
 )
 from kiso.cli.output import Output
+from kiso.cli.tuning import tuning_options
 from kiso.text import tr
 
 __all__ = ["Command", "all_commands", "common_options"]
@@ -195,8 +196,9 @@ def train_command() -> Command:
         ("kiso train",
          'kiso train mnist --model "flatten linear100 relu linear10" --epochs 10',
          "kiso train photos/ --size 32 --epochs 5 --augment 'flip shift2'",
-         "kiso train houses.csv --target price --out runs/houses"),
-        (data, *training_options(), *data_options(), *run_options()), run)
+         "kiso train houses.csv --target price --out runs/houses",
+         "kiso train photos/ --weights runs/animals --head-epochs 2 --epochs 6"),
+        (data, *training_options(), *tuning_options(), *data_options(), *run_options()), run)
 
 
 def resume_command() -> Command:

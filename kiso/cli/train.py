@@ -13,6 +13,7 @@ from kiso.cli.figures import score_rows, significant
 from kiso.cli.machine import processor
 from kiso.cli.output import Output, cell_width, in_thousands, list_some
 from kiso.cli.recipes import recipe_title
+from kiso.cli.tuning import stage_lines, weights_rows
 from kiso.errors import OutputError
 from kiso.text import tr
 from kiso.train.callbacks import Callback, Context
@@ -103,7 +104,8 @@ class Start(Callback):
             (tr("data"), data_lines(setup.splits)),
             (tr("model"), [model_line(setup),
                            tr("{count} parameters", count=in_thousands(context.parameters))]),
-            (tr("training"), training_lines(setup)),
+            *weights_rows(setup),
+            (tr("training"), [*training_lines(setup), *stage_lines(setup)]),
             (tr("machine"), machine_line(setup.options)),
         ]
         if context.folder is not None:

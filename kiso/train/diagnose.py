@@ -48,12 +48,13 @@ def diverged(setup: Setup, state: dict[str, Any], batches: dict[str, Any], first
     rows = batches["rows"][k]
     batch = {"x": train.x[rows], "y": train.y[rows], "rows": rows, "lr": batches["lr"][k],
              "key": batches["key"][k], "epoch_key": batches["epoch_key"]}
+    epoch = first // setup.steps_per_epoch
     step, loss = first + k, float(found.loss[k]) / len(rows)
     gradients: dict[str, Any] = {}
 
     def run() -> None:
         with np.errstate(all="ignore"):
-            gradients.update(setup.step.gradients(state, batch)[1])
+            gradients.update(setup.step_at(epoch).gradients(state, batch)[1])
 
     bad_weights = [name for name, value in state["params"].items() if not _finite(value)]
     layer = first_bad_layer(setup.step.scores_net, run)

@@ -132,7 +132,7 @@ class Traced(Engine):
 
     def call(self, f: Callable[..., Any], *args: Any) -> Any:
         """f(*args) by its graph."""
-        key = (f.__name__, shapes(*args))
+        key = (f.__name__, self.step, shapes(*args))
         if key not in self.graphs:
             started = time.perf_counter()
             traced = trace(f, *args)
@@ -227,7 +227,7 @@ class Compiled(Engine):
         one = {name: value if name == "epoch_key" else value[0] for name, value in batch.items()}
         one["scale"] = self.step.normalizer.arrays()
         args = (data.x, data.y, one)
-        key = ("train", shapes(*args))
+        key = ("train", self.step, shapes(*args))
         if key in self.codes:
             return self.codes[key]
         state = self.stand_ins()

@@ -25,7 +25,7 @@ from kiso.train.diagnose import diverged
 from kiso.train.engine import Engine, Found, usable
 from kiso.train.setup import Setup
 from kiso.train.shield import Shield
-from kiso.train.step import State
+from kiso.train.step import State, afresh
 from kiso.train.store import Store
 
 __all__ = ["Loop", "Position", "judge"]
@@ -138,6 +138,7 @@ class Loop:
         epoch = self.position.epoch
         batches = data.batches(len(setup.splits.train), setup.batch_size, seed=setup.options.seed,
                                epoch=epoch)
+        self._begin_stage(epoch)
         self._refresh()
         self._tell("epoch_start")
         while self.position.step_in_epoch < len(batches):
@@ -149,6 +150,16 @@ class Loop:
             if time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self._save()
         self._finish_epoch()
+
+    def _begin_stage(self, epoch: int) -> None:
+        """The step of this epoch; when the head epochs are over, the rule starts anew. Doing that
+        twice changes nothing, so a run may stop in between."""
+        setup, engine = self.setup, self.engine
+        with Shield() as shield:
+            shield.up()
+            engine.step = setup.step_at(epoch)
+            if setup.head_step and epoch == setup.head_epochs and not self.position.step_in_epoch:
+                engine.load(afresh(engine.state(), setup.step.optimizer))
 
     def _advance(self, batches: list[np.ndarray], epoch: int) -> None:
         """As many steps as the engine takes in one call; all their batches are of one size."""

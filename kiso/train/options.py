@@ -13,6 +13,7 @@ import numpy as np
 from kiso.config import FORMS
 from kiso.errors import ConfigError
 from kiso.text import tr
+from kiso.train import finetune
 from kiso.train.recipes import check_recipe
 from kiso.train.starts import check_start
 
@@ -58,6 +59,8 @@ class TrainOptions:
     Model: model (text description or name), init (first weights). Training: recipe, epochs,
     batch_size, optimizer, lr, momentum, weight_decay, schedule, augment, clip_norm, patience (early
     stopping), loss, label_smoothing.
+    Fine-tuning (see finetune.py): weights, allow_unmatched, freeze, thaw, lr_of, lr_backbone,
+    head_epochs.
     Run: seed, engine, threads, conv (form of convolutions), out (folder), overwrite.
     """
 
@@ -76,6 +79,13 @@ class TrainOptions:
     model: str | None = None
     recipe: str | None = None
     init: str | None = None
+    weights: str | None = None
+    allow_unmatched: bool = False
+    freeze: tuple[str, ...] | None = None
+    thaw: tuple[str, ...] | None = None
+    lr_of: tuple[str, ...] | None = None
+    lr_backbone: float | None = None
+    head_epochs: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
     optimizer: str | None = None
@@ -102,6 +112,7 @@ class TrainOptions:
                 object.__setattr__(self, field.name, value.item())
         self._check_counts()
         self._check_numbers()
+        finetune.check(self)
         check_choice(tr("engine"), self.engine, ("eager", "traced", "compiled"))
         check_choice("--fit", self.fit, ("crop", "pad", "stretch"))
         check_choice("--on-broken", self.on_broken, ("skip", "fail"))
@@ -117,7 +128,7 @@ class TrainOptions:
             check_choice(tr("loss"), self.loss, [n for names in LOSSES.values() for n in names])
 
     def _check_counts(self) -> None:
-        for name in ("epochs", "batch_size", "threads", "patience"):
+        for name in ("epochs", "batch_size", "threads", "patience", "head_epochs"):
             value = getattr(self, name)
             if value is not None and not (_whole(value) and value >= 1):
                 raise ConfigError(tr("{name} is {value}; expected a whole number of at least 1.",

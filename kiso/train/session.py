@@ -146,7 +146,8 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = (), *, threads: i
         options = replace(options, threads=threads)
     options = replace(options, conv=config.conv(conv or options.conv))
     with _terminable(), thread_limit(options.threads) as count:
-        setup = build(options, splits=splits, model=model)
+        setup = build(options, splits=splits, model=model,
+                      with_weights=not store.path("last").is_file())
         with _engine(setup, count) as engine:
             position, metrics = _go_back(setup, engine, store)
             if metrics is not None:
@@ -199,14 +200,16 @@ def _engine(setup: Setup, threads: int) -> Generator[Engine]:
 
 
 def _prepare(engine: Engine, setup: Setup, callbacks: Sequence[Callback]) -> None:
-    """Make the first step ready. Errors: see Engine.prepare."""
+    """Make the steps of all stages ready, the first stage last. Errors: see Engine.prepare."""
     rows = np.zeros((1, setup.batch_size), np.int64)
     try:
         for callback in callbacks:
             callback.prepare_start()
-        engine.prepare(setup.splits.train, {
-            "rows": rows, "lr": np.zeros(1, np.float32), "key": make_key(0, 0)[None],
-            "epoch_key": make_key(0, 0)})
+        for epoch in sorted({0, setup.head_epochs}, reverse=True):
+            engine.step = setup.step_at(epoch)
+            engine.prepare(setup.splits.train, {
+                "rows": rows, "lr": np.zeros(1, np.float32), "key": make_key(0, 0)[None],
+                "epoch_key": make_key(0, 0)})
     finally:
         for callback in callbacks:
             callback.prepare_end()

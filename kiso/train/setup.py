@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -16,9 +16,10 @@ from kiso import data, models, nn, optim
 from kiso.data import Dataset, Normalizer, Splits, encoder_from_json
 from kiso.data.places import canonical
 from kiso.errors import CheckpointError, ConfigError, KisoError
+from kiso.interop import Adopted
 from kiso.nn.norm import BatchNormNd
 from kiso.text import tr
-from kiso.train import metrics
+from kiso.train import finetune, metrics
 from kiso.train.choose import Chosen, check_given, choose, recipe_name
 from kiso.train.options import LOSSES, TrainOptions
 from kiso.train.recipes import NONE
@@ -37,6 +38,8 @@ class Setup:
     step: Step
     model_text: str  # "" for a model that has no text form
     chosen: Chosen
+    head_step: Step | None = None  # trains the head alone in the first `head_epochs`
+    adopted: Adopted | None = None  # the weights that the run begins with
 
     @property
     def epochs(self) -> int:
@@ -54,6 +57,15 @@ class Setup:
         return self.chosen.schedule
 
     @property
+    def head_epochs(self) -> int:
+        """Epochs of the first stage; 0: there is one stage only."""
+        return (self.options.head_epochs or 0) if self.head_step else 0
+
+    def step_at(self, epoch: int) -> Step:
+        """The training step of an epoch (counted from 0)."""
+        return self.head_step if self.head_step and epoch < self.head_epochs else self.step
+
+    @property
     def score_name(self) -> str:
         """What the second number of every epoch is called."""
         return "accuracy" if self.step.task == "classification" else "mae"
@@ -69,8 +81,12 @@ class Setup:
         return self.epochs * self.steps_per_epoch
 
     def lr_at(self, step: int, state: Any) -> float:
-        """Learning rate of a step (counted from 0)."""
-        factor = self.schedule(step, self.total_steps, self.steps_per_epoch, state)
+        """Learning rate of a step (counted from 0). Each stage has the whole schedule."""
+        first = self.head_epochs * self.steps_per_epoch
+        if self.head_step and step < first:
+            factor = self.schedule(step, first, self.steps_per_epoch, state)
+            return self.head_step.optimizer.lr * factor
+        factor = self.schedule(step - first, self.total_steps - first, self.steps_per_epoch, state)
         return self.step.optimizer.lr * factor
 
     def advance(self, state: Any, row: dict[str, Any]) -> Any:
@@ -123,8 +139,9 @@ class Setup:
         # A known name comes first, even if a folder has the same name.
         if canonical(given["data"]) not in data.NAMES and Path(given["data"]).exists():
             given["data"] = str(Path(given["data"]).resolve())
-        if given.get("data_dir"):
-            given["data_dir"] = str(Path(given["data_dir"]).resolve())
+        for name in ("data_dir", "weights"):
+            if given.get(name):
+                given[name] = str(Path(given[name]).resolve())
         # No quantity here is learned: these are the hyperparameters (curriculum D5).
         resolved = {
             "model": self.model_text or "(a module of one's own)",
@@ -136,6 +153,10 @@ class Setup:
             "label_smoothing": self.step.label_smoothing, "task": self.step.task,
             "samples": self.splits.counts(), "classes": list(self.splits.train.classes),
         }
+        if self.head_step:
+            resolved["head_optimizer"] = self.head_step.optimizer.to_dict()
+        if self.adopted:
+            resolved["weights"] = {**asdict(self.adopted), "loaded": len(self.adopted.loaded)}
         source = {k: v for k, v in self.splits.train.source.items() if v is not None}
         return {"options": _plain(given), "hyperparameters": _plain(resolved),
                 "data": _plain(source)}
@@ -177,21 +198,29 @@ def load_data(options: TrainOptions) -> Splits:
 
 
 def build(options: TrainOptions, *, splits: Splits | None = None,
-          model: nn.Module | None = None) -> Setup:
+          model: nn.Module | None = None, with_weights: bool = True) -> Setup:
     """Read the data, make the model, choose what was left open.
+
+    with_weights=False: without those that the run begins with, for one that goes on.
 
     Errors: those of data, model and optimizer; ConfigError for a batch larger than the data.
     """
+    weights = finetune.open_weights(options) if with_weights else None
+    options = finetune.after_run(options, weights, model is not None)
     recipe = recipe_name(options, model is not None)
     check_given(options, recipe)
     splits = splits if splits is not None else load_data(options)
     train = splits.train
+    options = finetune.for_outputs(options, weights, train.outputs)
     chosen = choose(options, recipe, train)
     text, model = make_model(options, chosen.init, train, model)
     check_last_batch(model, train, chosen.batch_size)
     step = Step(model, chosen.optimizer, train.task, loss_of(options, train.task),
                 Normalizer.fit(train), chosen.augment, chosen.label_smoothing)
-    return Setup(options, splits, step, text, chosen)
+    head = finetune.head_of(model, text, train, options)
+    step, head_step = finetune.stages(options, step, head)
+    adopted = finetune.adopt(options, weights, model, head)
+    return Setup(options, splits, step, text, chosen, head_step, adopted)
 
 
 def check_last_batch(model: nn.Module, train: Dataset, batch_size: int) -> None:

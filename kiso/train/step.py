@@ -27,7 +27,7 @@ from kiso.autograd import Tensor, no_grad, value_and_grad
 from kiso.data import Augment, Normalizer
 from kiso.optim import Optimizer, global_norm
 
-__all__ = ["State", "Step", "initial_state"]
+__all__ = ["State", "Step", "afresh", "initial_state"]
 
 State = dict[str, Any]
 Batch = dict[str, Any]
@@ -49,6 +49,12 @@ def initial_state(model: nn.Module, optimizer: Optimizer) -> State:
     }
 
 
+def afresh(state: State, optimizer: Optimizer) -> State:
+    """The state with weights and statistics as they are, and a rule that has made no step."""
+    return {**state, "slots": optimizer.init_slots(state["params"]),
+            "t": np.zeros((), np.float32)}
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """The step's fixed parts: what is not an array."""
@@ -60,6 +66,7 @@ class Step:
     normalizer: Normalizer
     augment: Augment | None = None
     label_smoothing: float = 0.0
+    still: frozenset[str] = frozenset()  # parameters that this step leaves as they are
 
     @cached_property
     def scores_net(self) -> nn.Module:
@@ -68,8 +75,9 @@ class Step:
 
     @cached_property
     def frozen(self) -> frozenset[str]:
-        """Parameters with requires_grad=False: used, but neither changed nor decayed."""
-        return frozenset(n for n, p in self.model.named_parameters() if not p.requires_grad)
+        """Parameters that are still or have requires_grad=False: used, but neither changed nor
+        decayed. A batch norm that has no others keeps its running statistics too."""
+        return self.still | {n for n, p in self.model.named_parameters() if not p.requires_grad}
 
     def scaling(self, batch: Batch) -> Normalizer:
         """The normalizer, with the arrays of the batch if it has any."""
@@ -101,7 +109,7 @@ class Step:
         def forward(trained: dict[str, Any]) -> tuple[Any, Any]:
             output, buffers = nn.functional_call(
                 self.scores_net, {**state["params"], **trained}, state["buffers"], x,
-                key=batch["key"], training=True)
+                key=batch["key"], training=True, frozen=self.frozen)
             losses = self.losses(output, batch)
             return ops.mean(losses), (losses, output, buffers)
 

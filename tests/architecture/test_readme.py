@@ -70,6 +70,13 @@ def photos(folder: Path, _: Path | None) -> None:
             Image.fromarray(pixels).save(target)
 
 
+def more_photos(folder: Path, _: Path | None) -> None:
+    """Two of the three classes, for a run that begins with another one's weights."""
+    photos(folder, None)
+    for name in ("cat", "dog"):
+        shutil.copytree(folder / "photos" / name, folder / "more-photos" / name)
+
+
 def houses(folder: Path, _: Path | None) -> None:
     """A table with a number, a category and the price; new rows without the price."""
     rng = np.random.default_rng(0)
@@ -119,6 +126,8 @@ CASES = {
     f'{KISO} profile "conv32 relu pool2 linear10" --input 1x28x28 --batch 100':
         Case(cheap=True, prints="0 Conv2d +forward"),
     f"{KISO} train photos/ --size 32 --epochs 5 --out runs/photos": Case(needs=photos),
+    f"{KISO} train more-photos/ --weights runs/photos --head-epochs 2 --epochs 4":
+        Case(needs=more_photos, prints="the head begins anew"),
     f"{KISO} predict runs/photos new/*.jpg": Case(prints="cat|dog|human"),
     f"{KISO} train houses.csv --target price --out runs/houses": Case(needs=houses),
     f"{KISO} predict runs/houses new-houses.csv": Case(prints=r"\d"),
