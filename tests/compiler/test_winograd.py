@@ -1,5 +1,6 @@
 """Convolution and its input gradient in Winograd's form against NumPy in float64 and beside the
-direct kernel: odd sides, few pixels, channels that fill no vector, all work after the sum."""
+direct kernel: odd sides, few pixels, channels that fill no vector, groups, all work after the
+sum."""
 
 from __future__ import annotations
 
@@ -8,14 +9,16 @@ from itertools import product
 import numpy as np
 import pytest
 
-from kiso.compiler.contract import Conv, Library, Machine, SlidingDriver, WinogradDriver
-from kiso.compiler.contract.winograd import fits, side, worth
+from kiso.compiler.contract import AVX512, Conv, Library, Machine, SlidingDriver, WinogradDriver
+from kiso.compiler.contract.winograd import few, fits, side, worth
 from tests.compiler.test_contract import FULL, MACHINES, compiled, elements, in_turn, normal
 from tests.compiler.test_contract_slide import expected
 
 SIZES = [(2, 3), (4, 4), (5, 9), (8, 8), (14, 6)]
 PADDINGS = [(0, 0), (1, 1), (2, 1), (3, 2)]
 CHANNELS = [(16, 16), (9, 12), (33, 70), (17, 64), (250, 48), (8, 8)]
+GROUPS = [((5, 7), (32, 48), 2), ((8, 8), (12, 15), 3), ((4, 4), (64, 16), 4),
+          ((2, 3), (34, 10), 2), ((6, 13), (400, 140), 2), ((9, 5), (51, 210), 3)]
 
 
 def cases() -> list[tuple[Conv, int]]:
@@ -24,13 +27,14 @@ def cases() -> list[tuple[Conv, int]]:
         if min(n + 2 * p for n, p in zip(size, padding, strict=True)) >= 4:
             c, o = CHANNELS[(i + i // 4) % len(CHANNELS)]
             result.append((Conv((1, 3, 40)[i % 3], *size, c, o, (3, 3), (1, 1), padding), i))
-    return result
+    return result + [(Conv((3, 40, 1)[i % 3], *size, *channels, (3, 3), (1, 1), (1, 1 + i % 2),
+                           groups=groups), i) for i, (size, channels, groups) in enumerate(GROUPS)]
 
 
 def computed(kind, library, conv, backward, after, arrays, m=()):
     """What a driver leaves of NaN, in three parts, out of order."""
     strides, rest = tuple(elements(arrays["W"])), (backward, after, f"own{len(library.codes)}")
-    few = len(m) > 1 and m[1]
+    first = len(m) > 1 and m[1]
     if kind is WinogradDriver:
         found = kind(library, conv, strides, *rest, *m)
         packer = found.packer()
@@ -41,9 +45,9 @@ def computed(kind, library, conv, backward, after, arrays, m=()):
     packed = np.full(found.packed_size, np.nan, np.float32)
     ends = [packer.units * t // 3 for t in range(4)]
     for t in (2, 0, 1):
-        code.run(packer, {"w": arrays["x" if few else "W"], "packed": packed}, ends[t:t + 2])
+        code.run(packer, {"w": arrays["x" if first else "W"], "packed": packed}, ends[t:t + 2])
     y = np.full_like(arrays["add"], np.nan)
-    given = {**arrays, "x": packed, "w": arrays["W"]} if few else {**arrays, "w": packed}
+    given = {**arrays, "x": packed, "w": arrays["W"]} if first else {**arrays, "w": packed}
     ends = [found.main.units * t // 3 for t in range(4)]
     for t in (2, 0, 1):
         code.run(found.main, {**given, "y": y}, ends[t:t + 2])
@@ -59,7 +63,7 @@ def rms(x: np.ndarray) -> float:
 def test_against_float64_and_the_direct_kernel(case, backward):
     conv, i = case
     machine = [*MACHINES, Machine(4, 16)][i % 4]
-    W = normal(2, 3, 3, conv.channels, conv.outputs)
+    W = normal(2, 3, 3, conv.channels // conv.groups, conv.outputs)
     shapes = (conv.batch, *conv.size, conv.channels), (conv.batch, *conv.out, conv.outputs)
     source, target = shapes[::-1] if backward else shapes
     other = normal(4, *target)
@@ -72,8 +76,8 @@ def test_against_float64_and_the_direct_kernel(case, backward):
     assert errors[0] <= 3 * errors[1]
     after = FULL if i % 2 else ("mask",)
     result = np.maximum(plain + other + arrays["bias"], 0) if i % 2 else plain * (other > 0)
-    for m, few in ((2, i % 3 == 0), (4, False), (4, True)):
-        y = computed(WinogradDriver, Library(machine), conv, backward, after, arrays, (m, few))
+    for m, first in ((2, i % 3 == 0), (4, False), (4, True)):
+        y = computed(WinogradDriver, Library(machine), conv, backward, after, arrays, (m, first))
         assert rms(y - result) < 1e-6 * rms(plain)
 
 
@@ -91,5 +95,17 @@ def test_which_form_is_estimated_to_be_faster():
     assert fits(conv(1, 8, 2)) and not fits(Conv(1, 8, 8, 8, 8, (3, 3), (2, 2)))
     assert not fits(conv(1, 64, 1)) and not fits(conv(1, 3, 8, 64))
     assert not fits(Conv(1, 3, 8, 8, 8, (3, 3)))  # one row of results
-    assert not fits(Conv(1, 8, 8, 16, 16, (3, 3), groups=2)) and not fits(
-        Conv(1, 8, 8, 8, 8, (5, 3))) and not fits(Conv(1, 8, 8, 8, 8, (3, 3), dilation=(2, 2)))
+    assert not fits(Conv(1, 8, 8, 8, 8, (5, 3)))
+    assert not fits(Conv(1, 8, 8, 8, 8, (3, 3), dilation=(2, 2)))
+
+
+def test_which_groups_have_the_form():
+    """Each is a convolution of its own."""
+    def conv(channels, groups, batch=16, size=13):
+        return Conv(batch, size, size, channels, channels, (3, 3), (1, 1), (1, 1), groups=groups)
+    assert fits(conv(16, 4)) and not fits(conv(12, 4)) and not fits(conv(64, 64))
+    for backward in (False, True):
+        assert worth(AVX512, conv(384, 2), backward) and worth(AVX512, conv(512, 16), backward)
+        assert not worth(AVX512, conv(128, 32), backward)
+        one = conv(192, 1)
+        assert side(conv(384, 2)) == side(one) and not few(conv(384, 2), backward)

@@ -27,6 +27,10 @@ LARGE = [Conv(5, 30, 33, 24, 20, (3, 3), padding=(1, 1)),  # several blocks of t
          Conv(2, 40, 31, 9, 40, (3, 3), padding=(2, 2))]
 MORE = [Conv(64, 2, 2, 24, 20, (3, 3), padding=(2, 2)),    # 2 x 2 and 4 x 4 results in a tile
         Conv(32, 4, 4, 24, 20, (3, 3), padding=(2, 2))]
+GROUPS = [Conv(batch, *size, *channels, (3, 3), padding=(1, 1), groups=groups)
+          for batch, size, channels, groups in (
+              (3, (7, 9), (32, 48), 2), (40, (5, 11), (12, 15), 3), (5, (13, 30), (64, 16), 4),
+              (20, (13, 13), (400, 140), 2), (2, (9, 4), (51, 150), 3))]
 LEAST = 7e-8  # one rounding: a direct sum of a few products has no more
 
 
@@ -38,7 +42,8 @@ def rms(gw: np.ndarray, expected: np.ndarray) -> float:
 def direct(conv: Conv, x: np.ndarray, gy: np.ndarray) -> np.ndarray:
     library = Library(AVX512)
     main = conv_weight_gradient(library, conv, 1)
-    gw = np.full((*conv.kernel, conv.channels, conv.outputs), np.nan, np.float32)
+    shape = *conv.kernel, conv.channels // conv.groups, conv.outputs
+    gw = np.full(shape, np.nan, np.float32)
     compiled(library).run(main, {"x": x, "gy": gy, "gw": gw}, (0, 1))
     return gw
 
@@ -47,7 +52,9 @@ def direct(conv: Conv, x: np.ndarray, gy: np.ndarray) -> np.ndarray:
     *in_turn(SMALL[::5] + SMALL[3::5], MACHINES[:1], choices=[0, 3]),
     *in_turn(SMALL[1::5] + LARGE, MACHINES[1:2], choices=[0, 2, 4]),
     *in_turn(SMALL[2::5] + LARGE[1:], MACHINES[2:], choices=[0, 3]),
-    *in_turn(LARGE + MORE, MACHINES[:1], choices=[4, 0, 0])], ids=str)
+    *in_turn(LARGE + MORE, MACHINES[:1], choices=[4, 0, 0]),
+    *in_turn(GROUPS, MACHINES, choices=[0, 3]), *in_turn(GROUPS, MACHINES[:2], choices=[4, 0])],
+    ids=str)
 def test_values_and_bits(conv, machine, parts):
     """Whatever ranges of units the threads take, in whatever order gw lies."""
     x, gy = values(conv)
@@ -63,7 +70,7 @@ def test_values_and_bits(conv, machine, parts):
     results: list[np.ndarray] = []
     for threads in (1, 2, 3):
         gw[:] = np.nan
-        sums = np.full(made.parts * made.size, np.nan, np.float32)
+        sums = np.full(made.sums_size, np.nan, np.float32)
         for driver in drivers:
             ends = [driver.units * i // threads for i in range(threads + 1)]
             for i in range(threads):

@@ -9,7 +9,7 @@ floats, never bytes. Loops are Python's `for`: their body is written once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,20 @@ class Library:
             self.known[key] = name = f"{self.prefix}{stem}.{len(self.codes)}"
             write(self.function(name, pointers, numbers, internal=True), *what)
         return self.known[key]
+
+    def grouped(self, driver: Driver, groups: int, steps: Mapping[str, int]) -> Driver:
+        """The driver that does the units of one for each group, one group after the other: from
+        group to group the pointers named in `steps` move on by so many floats."""
+        if groups == 1:
+            return driver
+        code, each = self.function(f"{driver.name}_groups", driver.pointers), driver.units
+        begin, end = code.numbers
+        for g in code.rounds(begin // each, (end + (each - 1)) // each):
+            pointers = (p + g * steps.get(name, 0)
+                        for name, p in zip(driver.pointers, code.pointers, strict=True))
+            code.run(driver.name, *pointers,
+                     *(code.clamped(x - g * each, 0, each) for x in (begin, end)))
+        return code.driver(groups * each, driver.scratch)
 
     def text(self) -> str:
         """IR of all functions."""
@@ -150,7 +164,7 @@ class Code(Writer):
         """(start, size) of the pieces begin..end - 1 of a partition (run-time numbers)."""
         first = 0
         for g in groups:
-            low, high = (self._clamp(x, first, first + g.count) for x in (begin, end))
+            low, high = (self.clamped(x, first, first + g.count) for x in (begin, end))
             for i in self.rounds(low, high):
                 yield i * g.size + (g.start - first * g.size), g.size
             first += g.count
@@ -171,7 +185,8 @@ class Code(Writer):
             if high < g.count:
                 yield stop - g.size, g.size, False, True
 
-    def _clamp(self, x: Index, low: int, high: int) -> Val:
+    def clamped(self, x: Index, low: int, high: int) -> Val:
+        """x, but at least `low` and at most `high`."""
         x = self.value(x)
         above = self.select(x < low, low, x)
         return self.select(above < high, above, high)

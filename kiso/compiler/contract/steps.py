@@ -231,7 +231,7 @@ class _Expander:
         def write(library: Library, name: str) -> tuple[tuple[Driver, ...], int]:
             found = WinogradWeights(library, conv, parts, strides, name)
             total = (found.total(f"{name}_sum"),) if parts else ()
-            return (found.main, *total), found.parts * found.size
+            return (found.main, *total), found.sums_size
         (main, *total), size = self.made("winograd_weights", write, conv, parts, strides)
         into = floats(size, "parts") if parts else W
         self.step(contract, main, contract.inputs, into, operations, form=FORMS[weights_side(conv)])

@@ -47,8 +47,8 @@ def fits(conv: Conv) -> bool:
     """Whether the form is for a convolution: single rows of pixels have no use for it, and sums of
     few channels are more than 3 times more exact in the direct form."""
     return (conv.kernel == (3, 3) and conv.stride == (1, 1) and conv.dilation == (1, 1)
-            and conv.groups == 1 and min(*conv.size, *conv.out) > 1
-            and min(conv.channels, conv.outputs) >= _FEWEST)
+            and min(*conv.size, *conv.out) > 1
+            and min(conv.channels, conv.outputs) >= _FEWEST * conv.groups)
 
 
 def side(conv: Conv, backward: bool = False) -> int:
@@ -56,14 +56,14 @@ def side(conv: Conv, backward: bool = False) -> int:
     direct form."""
     work = sliding(conv, backward)
     least = min(*work.size, *work.out)
-    return 4 if (work.channels >= 64 and least >= 4) or (work.channels >= 16 and least > 4) else 2
+    return 4 if (work.inner >= 64 and least >= 4) or (work.inner >= 16 and least > 4) else 2
 
 
 def few(conv: Conv, backward: bool = False) -> bool:
     """Whether tiles are so few that V is made first: it is smaller than U, which is large."""
     work = sliding(conv, backward)
-    return (conv.channels * conv.outputs > _LARGE
-            and Tiles(work, side(conv, backward)).count < work.outputs)
+    return (conv.channels * conv.outputs > _LARGE * conv.groups
+            and Tiles(work, side(conv, backward)).count < work.outer)
 
 
 def product_cycles(count: int, rows: int, vectors: int) -> float:
@@ -76,18 +76,18 @@ def direct_cycles(machine: Machine, conv: Conv, backward: bool = False) -> float
     work = sliding(conv, backward)
     taps = prod(sum(p.axis.count * p.axis.taps for p in pieces(axis, size))
                 for axis, size in zip(work.phases[0], work.size, strict=True))
-    return product_cycles(work.batch * taps, work.channels, -(-work.outputs // machine.lanes))
+    return product_cycles(work.batch * taps, work.inner, -(-work.outer // machine.lanes))
 
 
 def worth(machine: Machine, conv: Conv, backward: bool = False, kept: bool = False) -> bool:
     """Whether this form is estimated to take less time than the direct one. kept: U is there."""
     work, lanes, m = sliding(conv, backward), machine.lanes, side(conv, backward)
-    chunks, vectors = -(-work.channels // lanes), -(-work.outputs // lanes)
+    chunks, vectors = -(-work.inner // lanes), -(-work.outer // lanes)
     tile = product_cycles(1, chunks * lanes, vectors) + chunks * _READ + vectors * _RESULTS
     filters = (m + 2) ** 2 * chunks * lanes * vectors
     direct = direct_cycles(machine, conv, backward)
-    if 2 * work.outputs <= lanes:  # there those of several pixels share a vector
-        direct *= 1.25 * work.outputs / lanes
+    if 2 * work.outer <= lanes:  # there those of several pixels share a vector
+        direct *= 1.25 * work.outer / lanes
     products = (m + 2) ** 2 * Tiles(work, m).count * tile
     return (max(products, filters * _FETCH) if kept else products + filters * _FILTER) < direct
 
@@ -108,14 +108,14 @@ class WinogradDriver:
         self.tiles = Tiles(work, m)
         self.places = (m + 2) ** 2
         self.lanes = lanes = library.machine.lanes
-        self.chunks = -(-work.channels // lanes)
+        self.chunks = -(-work.inner // lanes)
         chain = _CHAINS[self.chunks * lanes > 2 * _CHAINS[0]] // lanes
         self.parts = chopped(self.chunks, max(1, chain))
         self.depth = self.parts[0].size * lanes
         self.blocks = partition(self.tiles.count, _TILES[few])
         self.most = self.blocks[0].size
-        groups = partition(-(-work.outputs // lanes), _GROUP[few])
-        self.groups = panels(groups, work.outputs, lanes)
+        groups = partition(-(-work.outer // lanes), _GROUP[few])
+        self.groups = panels(groups, work.outer, lanes)
         self.rows = min(rows for g in self.groups for rows in self._panels(g)[1].values())
         self.v_step = apart(self.depth * self.most)
         self.m_step = apart(groups[0].size * lanes * self.most)
@@ -123,9 +123,14 @@ class WinogradDriver:
         self.area = 9 * lanes * groups[0].size * lanes  # for filters of a vector of channels
         self.chains = sum(p.count for p in self.parts)
         self.block = self.chains * self.places * self.v_step
-        self.packed_size = sum(b.count for b in self.blocks) * self.block if few else sum(
+        size = sum(b.count for b in self.blocks) * self.block if few else sum(
             self.chains * self.places * self.u_steps[g.size] * g.count for g in groups)
-        self.main = self._write()
+        self.packed_size = conv.groups * size
+        filters = conv.outputs // conv.groups * strides[3]  # of a group, from one to the next
+        self.steps = {"w": work.inner if few else filters, "packed": size}  # of the packer
+        main = {"x": size if few else work.inner, "w": filters if few else size,
+                **dict.fromkeys(("y", *needed(after)), work.outer)}
+        self.main = library.grouped(self._write(), conv.groups, main)
 
     def _panels(self, group: Panels) -> tuple[tuple[Group, ...], dict[int, int]]:
         """The panels of a group, in vectors, and for each size the most tiles of a kernel."""
@@ -186,7 +191,7 @@ class WinogradDriver:
         for t, rows in code.units(blocks, *ends) if ends else code.each(blocks):
             for c, chunks, _, last in code.sums(self.parts):
                 target = v + (self._chain(c) * (self.places * self.v_step) + t * (chunks * lanes))
-                rest = self.chunks * lanes - self.work.channels if last else 0
+                rest = self.chunks * lanes - self.work.inner if last else 0
                 for r in code.rounds(0, rows):
                     self.tiles.read(code, self.lib, x + c * lanes, start + t + r,
                                     target + r * lanes, code.pointers[-1],
@@ -266,6 +271,10 @@ class WinogradDriver:
                         code.write(x, y + here, lanes)
 
     def packer(self) -> Driver:
+        """The packer, of all groups."""
+        return self.lib.grouped(self._pack(), self.work.groups, self.steps)
+
+    def _pack(self) -> Driver:
         """(w, packed, scratch, begin, end): U of all filters. A unit is a group and a vector of
         input channels. Where tiles are few, V of all tiles: w is x, a unit some tiles."""
         code = self.lib.function(f"{self.name}_pack", ("w", "packed", "scratch"))
@@ -293,7 +302,7 @@ class WinogradDriver:
         sc, so = strides[2:][::-1] if self.backward else strides[2:]  # of rows and columns of U
         rows, columns = ([(axis.k_start + k * axis.k_step) * step for k in range(3)]
                          for axis, step in zip(self.work.phases[0], strides, strict=False))
-        rest = self.work.channels % lanes
+        rest = self.work.inner % lanes
         source = w + (chunk * (lanes * sc) + (i * g.size + g.vector) * (lanes * so))
         taps = tuple(k + l for k in rows for l in columns)
         for last in code.either(code.equal(chunk, self.chunks - 1)) if rest else (False,):

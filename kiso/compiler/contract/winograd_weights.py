@@ -48,7 +48,8 @@ def weights_side(conv: Conv) -> int:
     """m: 4, or 2 where sums of few terms would make the error of 4 more than 3 times that of the
     direct form."""
     pixels = conv.batch * min(prod(conv.size), prod(conv.out))
-    few = _TERMS[conv.channels * conv.outputs <= _SMALL]  # which the direct form adds in parts
+    # Of small weights the direct form adds up parts.
+    few = _TERMS[conv.channels * conv.outputs <= _SMALL * conv.groups]
     return 4 if pixels >= few and min(*conv.size, *conv.out) > 2 else 2
 
 
@@ -57,17 +58,19 @@ def shared_parts(conv: Conv) -> int:
     fewer the channels, the less fair are theirs), and the sums stay in the third-level cache."""
     blocks = -(-Tiles(sliding(conv), weights_side(conv)).count // _TILES)
     enough = _PARTS if conv.channels < _FAIR else 2 * _PARTS + 1
-    return _PARTS if blocks >= enough and conv.channels * conv.outputs <= _SMALL else 0
+    small = conv.channels * conv.outputs <= _SMALL * conv.groups
+    return _PARTS if blocks >= enough and small else 0
 
 
 def weights_worth(machine: Machine, conv: Conv) -> bool:
     """Whether this form is estimated to take less time than the direct one."""
-    chunks, vectors = (-(-n // machine.lanes) for n in (conv.channels, conv.outputs))
+    work = sliding(conv)
+    chunks, vectors = (-(-n // machine.lanes) for n in (work.inner, work.outer))
     parts, m = shared_parts(conv), weights_side(conv)
-    repeats = 1 if parts else -(-conv.channels // _CHANNELS)
-    tile = product_cycles(1, conv.channels, vectors) + _TILE * (chunks + repeats * vectors)
-    sums = max(1, parts) * conv.channels * vectors * _SUM
-    return ((m + 2) ** 2 * (Tiles(sliding(conv), m).count * tile + sums)
+    repeats = 1 if parts else -(-work.inner // _CHANNELS)
+    tile = product_cycles(1, work.inner, vectors) + _TILE * (chunks + repeats * vectors)
+    sums = max(1, parts) * work.inner * vectors * _SUM
+    return ((m + 2) ** 2 * (Tiles(work, m).count * tile + sums)
             < direct_cycles(machine, conv))
 
 
@@ -80,28 +83,32 @@ class WinogradWeights:
     def __init__(self, library: Library, conv: Conv, parts: int,
                  strides: tuple[int, int, int, int], name: str = "winograd_gw"):
         assert fits(conv), conv
-        self.lib, self.conv, self.strides, self.name = library, conv, strides, name
+        self.lib, self.strides, self.name = library, strides, name
+        self.work = work = sliding(conv)
         self.m = m = weights_side(conv)
-        self.tiles = Tiles(sliding(conv), m)
+        self.tiles = Tiles(work, m)
         self.places = (m + 2) ** 2
         self.lanes = lanes = library.machine.lanes
         self.blocks = partition(self.tiles.count, _TILES)
         self.parts = min(parts, sum(b.count for b in self.blocks))
         most = self.blocks[0].size
-        self.chunks = chopped(conv.channels, lanes)
+        self.chunks = chopped(work.inner, lanes)
         count = sum(c.count for c in self.chunks)
         self.group = count if parts else min(count, -(-_CHANNELS // lanes))
-        groups, self.rows = tiling(library.machine, min(conv.channels, lanes), conv.outputs, most)
-        self.panels = panels(groups, conv.outputs, lanes)
+        groups, self.rows = tiling(library.machine, min(work.inner, lanes), work.outer, most)
+        self.panels = panels(groups, work.outer, lanes)
         self.depth = self.group * lanes
         # One block alone is done with a panel of U before the next.
         self.kept = bool(parts) or most < self.tiles.count
         self.v_step = apart(self.depth * most)
         self.d_step = apart(groups[0].size * lanes * most)
-        vectors = -(-conv.outputs // lanes) if self.kept else groups[0].size
+        vectors = -(-work.outer // lanes) if self.kept else groups[0].size
         self.u_step = apart(self.depth * vectors * lanes)
         self.size = self.places * self.u_step
-        self.main = self._write(count)
+        self.sums_size = conv.groups * self.parts * self.size
+        self.steps = {"x": work.inner, "gy": work.outer, "gw": work.outer * strides[3],
+                      "sums": self.parts * self.size}
+        self.main = library.grouped(self._write(count), conv.groups, self.steps)
 
     def _write(self, units: int) -> Driver:
         code = self.code = self.lib.function(
@@ -171,7 +178,7 @@ class WinogradWeights:
                     column = (i * g.size + g.vector) * self.lanes
                     here = sums + (column * self.depth + c * (g.size * self.lanes))
                     self._gw(code, g, here, gw, c, column, self.parts)
-        return code.driver(self.conv.channels)
+        return self.lib.grouped(code.driver(self.work.inner), self.work.groups, self.steps)
 
     def _gw(self, code: Code, panel: Panels, sums: Val, gw: Val, c: Index, column: Index,
             parts: int) -> None:
