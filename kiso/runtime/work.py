@@ -49,7 +49,9 @@ __all__ = ["COUNTER", "HELPERS", "LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YI
 
 Kernels = list[Kernel | Contract]
 SMALL = 3e-6  # seconds; a barrier takes about 1e-6
-ALONE = 1e-4  # seconds; waking the others takes 5e-6, and where they are busy some 1e-3
+# Seconds. A second thread pays from 4e-5 on where its core is idle (1e-5 of 4e-5 at 8e-5, a third
+# at 1.5e-4); where another program has that core, it costs 4e-4 and more in each call.
+ALONE = 1e-4
 BANDWIDTH = 2e10  # bytes a second of one thread, about
 RATE = 1.5e11  # operations a second of one thread, about
 FUNCTIONS = 1e9  # exponentials and the like a second of one thread, about
