@@ -71,14 +71,24 @@ def _near(word: str) -> str:
 def create(name_or_text: str, input_shape: Sequence[int], outputs: int) -> nn.Module:
     """`build`, with as many outputs as are needed.
 
-    Errors: those of `build`; ConfigError if the model puts out another number.
+    Errors: those of `build`; ConfigError if the model puts out another number, or pictures.
     """
+    entry = find(name_or_text)
+    if entry is not None and entry.maps:
+        raise ConfigError(maps_only(entry.name))
     model = build(name_or_text, input_shape, outputs)
     shape = nn.output_shape(model, tuple(input_shape))
     if shape != (outputs,):
         raise ConfigError(tr("the model puts out {shape} for one sample, but {count} values are "
                              "needed; end it with linear{count}.", shape=shape, count=outputs))
     return model
+
+
+def maps_only(name: str) -> str:
+    """What to say of a net that cannot learn classes or values."""
+    return tr("the model {name} puts out pictures and needs targets that are pictures, while data "
+              "sets here have classes or values; train it in Python with a loss of your own "
+              "(`kiso models {name}`).", name=name)
 
 
 def text_of(model: nn.Module) -> str:
