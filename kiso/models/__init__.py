@@ -36,7 +36,15 @@ from kiso.models.preact import (
     preact_resnet1001,
     wide_resnet,
 )
-from kiso.models.registry import build, create, default_model, find, no_name, text_of
+from kiso.models.registry import (
+    build,
+    create,
+    default_model,
+    find,
+    no_name,
+    refuse_pictures,
+    text_of,
+)
 from kiso.models.resnet import (
     plain18,
     plain20,
@@ -120,6 +128,7 @@ __all__ = [
     "preact_resnet164",
     "preact_resnet200",
     "preact_resnet1001",
+    "refuse_pictures",
     "resnet18",
     "resnet20",
     "resnet32",

@@ -122,6 +122,8 @@ def test_nets_that_put_out_pictures(name: str) -> None:
         found = nn.output_shape(models.build(name, shape, shape[0]), shape)
         assert found == shape
     for make in (lambda: models.create(name, (1, 28, 28), 10),
+                 lambda: kiso.fit(net, (np.zeros((8, *entry.shape), np.uint8), np.arange(8) % 2),
+                                  progress=False),
                  lambda: kiso.fit(name, (np.zeros((8, 1, 28, 28), np.uint8), np.arange(8) % 2),
                                   progress=False)):
         with pytest.raises(ConfigError, match="needs targets that are pictures"):
