@@ -199,6 +199,7 @@ def test_nets_that_put_out_pictures_say_so(kiso: Kiso, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_googlenet_is_trained_with_its_heads(kiso: Kiso, tmp_path: Path) -> None:
     """Compiled, by name: the run's summary has the heads, evaluation and prediction do without."""
     done = kiso("train", pictures(tmp_path), "--model", "googlenet(width=0.0625)", "--epochs", "1",

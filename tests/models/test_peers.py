@@ -214,7 +214,8 @@ def given(net: nn.Module, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("text", [
-    pytest.param(text, marks=[pytest.mark.slow] * text.startswith("densenet")) for text in NETS])
+    pytest.param(text, marks=[pytest.mark.slow] * text.startswith(("densenet", "googlenet")))
+    for text in NETS])
 def test_the_same_numbers_as_pytorch(text: str) -> None:
     size = NETS[text][0]
     net = drawn(text, size)

@@ -306,7 +306,8 @@ class TwoHeads(nn.Module):
 def auxiliary_step(weight):
     """Loss of each sample, gradients, metrics of a step, and what inference says."""
     net = TwoHeads(weight)
-    train = Dataset(X, Y, "classification", "table", ("no", "yes"), tuple(map(str, range(6))))
+    train = Dataset(X, Y, "classification", "table", ("no", "yes"),
+                    tuple(map(str, range(60))))
     step = Step(net, optim.SGD(), "classification", "cross_entropy", Normalizer.fit(train))
     batch = {"x": X, "y": Y, "key": make_key(0, 0), "lr": np.float32(0.1)}
     state = initial_state(net, step.optimizer)
