@@ -71,7 +71,7 @@ NETS: dict[str, tuple[int, Callable[[], Any]]] = {
     "googlenet(width=0.125, small, aux=false)": (
         16, lambda: torch_nets_more.googlenet(8, 10, small=True, aux=False)),
     "googlenet(width=0.125, small, torchvision)": (
-        16, lambda: torch_nets_more.googlenet(8, 10, small=True, norm=True)),
+        10, lambda: torch_nets_more.googlenet(8, 10, small=True, norm=True)),
     "lenet1989_1": (16, lambda: torch_nets_more.lenet1989(1, 3, 16, 10)),
     "lenet1989_2": (16, lambda: torch_nets_more.lenet1989(2, 3, 16, 10)),
     "lenet1989_3": (16, lambda: torch_nets_more.lenet1989(3, 3, 16, 10)),

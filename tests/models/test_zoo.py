@@ -35,7 +35,7 @@ PARAMETERS = {
     "zfnet": 62_357_608,
     "googlenet(aux=false)": 6_998_552, "googlenet": 13_378_280,
     "googlenet(torchvision, aux=false)": 6_624_904, "googlenet(torchvision)": 13_004_888,
-    "unet": 31_030_658, "unet(padded=false)": 31_030_658,
+    "unet": 31_030_658,
     "densenet121": 7_978_856, "densenet169": 14_149_480, "densenet201": 20_013_928,
 }
 # Millions, rounded as the papers round: ResNet table 1 and 6, pre-activation table 4.
