@@ -13,15 +13,13 @@ Shared weights stand in a map once, while each of its units has a bias. Source: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Unpack
 
 from kiso import nn
 from kiso.models.base import Card, Common, Net, Size, net, scaled, sides
-from kiso.nn.init import Rule
 from kiso.text import tr
 
-__all__ = ["FIGURES", "LeNet1989", "by_fan_in", "lenet1989_1", "lenet1989_2", "lenet1989_3",
+__all__ = ["FIGURES", "LeNet1989", "lenet1989_1", "lenet1989_2", "lenet1989_3",
            "lenet1989_4", "lenet1989_5"]
 
 DIGITS = (1, 16, 16)
@@ -31,15 +29,9 @@ FIGURES = {1: (2570, 2570, "80.0"), 2: (3214, 3214, "87.0"), 3: (1226, 1226, "88
            4: (1132, 2266, "94.0"), 5: (1060, 5194, "98.4")}
 
 
-def by_fan_in(fan_in: float) -> Rule:
-    """First weights uniform within 2.4 / fan_in, as LeCun drew them: units start in the middle of
-    their curve."""
-    return partial(nn.init.uniform, low=-2.4 / fan_in, high=2.4 / fan_in)
-
-
 def dense(inputs: int, units: int) -> list[nn.Module]:
     """A layer whose units see everything."""
-    return [nn.Linear(inputs, units, init=by_fan_in(inputs)), nn.ScaledTanh()]
+    return [nn.Linear(inputs, units, init="lenet_uniform"), nn.ScaledTanh()]
 
 
 class LeNet1989(Net):
@@ -73,7 +65,7 @@ def _maps(share: bool, c: int, channels: int, size: Sequence[int], kernel: int) 
     """Maps of half the size, whose units share their weights or not."""
     kind = nn.UntiedConv2d if share else nn.LocallyConnected2d
     return kind(c, channels, size, kernel, stride=2, padding=kernel // 2,
-                init=by_fan_in(c * kernel**2))
+                init="lenet_uniform")
 
 
 def card(name: str) -> Card:
@@ -102,7 +94,7 @@ def card(name: str) -> Card:
                "other digits of 16x16 pixels"),
             tr("first weights: uniform within 2.4 / fan-in as in the paper, first biases 0"),
             *[tr("beyond the border all is 0")] * (number > 2)),
-        links=links)
+        recipe="lenet1989", links=links)
 
 
 @net(card, DIGITS)

@@ -15,7 +15,6 @@ from typing import Unpack
 from kiso import nn
 from kiso.errors import ConfigError
 from kiso.models.base import Card, Net, Size, Sized, net, sides
-from kiso.models.lenet1989 import by_fan_in
 from kiso.text import tr
 
 __all__ = ["LeNet5", "lenet5"]
@@ -39,18 +38,18 @@ class LeNet5(Net):
                                  "have {found}.", size=SMALLEST, found=smallest))
         border = 2 if smallest < FULL else 0
         height, wide = (((n + 2 * border - 4) // 2 - 4) // 2 for n in sides(input_size))
-        self.c1 = nn.Conv2d(in_channels, 6, 5, padding=border, init=by_fan_in(25 * in_channels))
+        self.c1 = nn.Conv2d(in_channels, 6, 5, padding=border, init="lenet_uniform")
         self.s2 = nn.Subsampling2d(6)
         self.act2 = nn.ScaledTanh()
-        self.c3 = nn.SparseConv2d(nn.LENET5_C3, 5, init=by_fan_in(25 * 60 / 16))
+        self.c3 = nn.SparseConv2d(nn.LENET5_C3, 5, init="lenet_uniform")
         self.s4 = nn.Subsampling2d(16)
         self.act4 = nn.ScaledTanh()
-        self.c5 = nn.Conv2d(16, 120, (height, wide), init=by_fan_in(16 * height * wide))
+        self.c5 = nn.Conv2d(16, 120, (height, wide), init="lenet_uniform")
         self.act5 = nn.ScaledTanh()
         self.flatten = nn.Flatten()
-        self.f6 = nn.Linear(120, 84, init=by_fan_in(120))
+        self.f6 = nn.Linear(120, 84, init="lenet_uniform")
         self.act6 = nn.ScaledTanh()
-        self.output = nn.Linear(84, num_classes, init=by_fan_in(84))
+        self.output = nn.Linear(84, num_classes, init="lenet_uniform")
 
 
 def card(name: str) -> Card:
