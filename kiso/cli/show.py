@@ -43,7 +43,7 @@ def graph_of(net: nn.Module, shape: tuple[int, ...], batch: int, gradients: bool
     def learn(params: Any, buffers: Any, x: Any, y: Any, key: Any) -> Any:
         def loss(p: Any) -> tuple[Any, Any]:
             output, new = nn.functional_call(scores, p, buffers, x, key=key, training=True)
-            return ops.cross_entropy(output, y), new
+            return nn.weighted_loss(output, lambda found: ops.cross_entropy(found, y)), new
         return value_and_grad(loss, params)
 
     if not gradients:

@@ -147,7 +147,8 @@ def facts(about: Card, entry: Entry, found: Figures, shape: tuple[int, ...], rec
         (tr("input"), dimensions(shape)),
         (tr("parameters"), tr("{count} ({size})", count=in_thousands(found.parameters),
                               size=in_bytes(4 * found.parameters))),
-        (tr("multiply-adds"), in_thousands(found.multiply_adds))]
+        (tr("multiply-adds"), in_thousands(found.multiply_adds)),
+        *[(tr("links"), in_thousands(about.links))] * bool(about.links)]
     if not about.year:
         rows = [row for row in rows if row[0] != tr("accuracy, paper")]
     rows += [(tr("time"), f"{cell} ms") for cell in latency(found)]

@@ -1,9 +1,12 @@
 """Ready-made nets, by function and by name. Stands on `nn`; `train` asks it for a default.
 
-Read base, then any family; each is one file: vgg, resnet, preact, mobilenet, densenet. cnn and mlp
+Read base, then any family; each is one file: lenet1989, lenet5, alexnet, zfnet, vgg, googlenet,
+resnet, preact, mobilenet, densenet, fastnet; unet and autoencoder put out pictures. cnn and mlp
 make descriptions in words. registry finds them by name; call reads names with options.
 """
 
+from kiso.models.alexnet import alexnet
+from kiso.models.autoencoder import autoencoder
 from kiso.models.base import MODELS, Card, Entry, Net
 from kiso.models.cnn import cnn, cnn_text
 from kiso.models.densenet import (
@@ -11,6 +14,10 @@ from kiso.models.densenet import (
     densenet169,
     densenet201,
 )
+from kiso.models.fastnet import fastnet
+from kiso.models.googlenet import googlenet
+from kiso.models.lenet5 import lenet5
+from kiso.models.lenet1989 import lenet1989_1, lenet1989_2, lenet1989_3, lenet1989_4, lenet1989_5
 from kiso.models.mlp import linear_text, mlp, mlp_text, tabular, tabular_text
 from kiso.models.mobilenet import mobilenet_v1
 from kiso.models.preact import (
@@ -29,7 +36,15 @@ from kiso.models.preact import (
     preact_resnet1001,
     wide_resnet,
 )
-from kiso.models.registry import build, create, default_model, find, no_name, text_of
+from kiso.models.registry import (
+    build,
+    create,
+    default_model,
+    find,
+    no_name,
+    refuse_pictures,
+    text_of,
+)
 from kiso.models.resnet import (
     plain18,
     plain20,
@@ -50,6 +65,7 @@ from kiso.models.resnet import (
     resnet152,
 )
 from kiso.models.structure import Stage, structure
+from kiso.models.unet import unet
 from kiso.models.vgg import (
     vgg11,
     vgg11_bn,
@@ -60,6 +76,7 @@ from kiso.models.vgg import (
     vgg19,
     vgg19_bn,
 )
+from kiso.models.zfnet import zfnet
 
 __all__ = [
     "MODELS",
@@ -67,6 +84,8 @@ __all__ = [
     "Entry",
     "Net",
     "Stage",
+    "alexnet",
+    "autoencoder",
     "build",
     "cnn",
     "cnn_text",
@@ -75,7 +94,15 @@ __all__ = [
     "densenet121",
     "densenet169",
     "densenet201",
+    "fastnet",
     "find",
+    "googlenet",
+    "lenet5",
+    "lenet1989_1",
+    "lenet1989_2",
+    "lenet1989_3",
+    "lenet1989_4",
+    "lenet1989_5",
     "linear_text",
     "mlp",
     "mlp_text",
@@ -101,6 +128,7 @@ __all__ = [
     "preact_resnet164",
     "preact_resnet200",
     "preact_resnet1001",
+    "refuse_pictures",
     "resnet18",
     "resnet20",
     "resnet32",
@@ -115,6 +143,7 @@ __all__ = [
     "tabular",
     "tabular_text",
     "text_of",
+    "unet",
     "vgg11",
     "vgg11_bn",
     "vgg13",
@@ -124,4 +153,5 @@ __all__ = [
     "vgg19",
     "vgg19_bn",
     "wide_resnet",
+    "zfnet",
 ]

@@ -23,8 +23,8 @@ from kiso.ops import Array, Shape, Value
 from kiso.text import tr
 
 __all__ = ["FROM_DATA", "IMAGENET", "MODELS", "SMALL_BELOW", "Card", "Chain", "Common", "Entry",
-           "Large", "Net", "Size", "call_text", "classes_of", "he_out", "is_small", "net", "scaled",
-           "sides", "text_net"]
+           "Large", "Net", "Size", "Sized", "call_text", "classes_of", "he_out", "is_small", "net",
+           "scaled", "sides", "text_net"]
 
 Size = int | tuple[int, int]
 P = ParamSpec("P")
@@ -35,15 +35,17 @@ SMALL_BELOW = 64  # pixels: 32 times as few on the last map would be less than 2
 FROM_DATA = ("num_classes", "in_channels", "input_size")  # options that the data decide
 
 
-class Common(TypedDict, total=False):
-    """Options of all nets for images.
-
-    in_channels: 3 for colour, 1 for grey. input_size: pixels, or (height, width). width: factor
-    for the number of channels.
-    """
+class Sized(TypedDict, total=False):
+    """Options of all nets for images. in_channels: 3 for colour, 1 for grey. input_size: pixels, or
+    (height, width)."""
 
     in_channels: int
     input_size: Size
+
+
+class Common(Sized, total=False):
+    """Options of most nets. width: factor for the number of channels."""
+
     width: float
 
 
@@ -88,6 +90,7 @@ class Card:
     measured: str = ""  # ours; "": not measured yet
     differences: tuple[str, ...] = ()  # from torchvision's net of this name, or the paper's
     recipe: str = ""  # how it is trained (train/recipes.py); "": the one of its own name, if any
+    links: int = 0  # uses of weights and biases in a sample, where the paper counts them
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Entry:
     classes: int
     make: Callable[[Shape, int, Mapping[str, Any]], nn.Module]  # of a sample, outputs, options
     options: Callable[[], dict[str, Any]] = dict
+    maps: bool = False  # it puts out pictures, not one value for each class
 
 
 MODELS: dict[str, Entry] = {}
@@ -125,7 +129,7 @@ def is_small(size: Size, small: bool | None = None) -> bool:
     return min(sides(size)) < SMALL_BELOW if small is None else small
 
 
-def scaled(channels: int, width: float) -> int:
+def scaled(channels: float, width: float) -> int:
     """That many times the channels, at least one.  Errors: ConfigError for width <= 0."""
     return max(1, round(channels * number("model", "width", width, 0, open_low=True)))
 
@@ -147,17 +151,19 @@ def _word(value: Any) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def classes_of(build: Callable[..., Any]) -> int:
-    """The number of classes that a net was made for: the default of its function."""
-    return inspect.signature(build).parameters["num_classes"].default
+def classes_of(build: Callable[..., Any]) -> int | None:
+    """The number of classes that a net was made for: the default of its function; None: it has no
+    classes."""
+    known = inspect.signature(build).parameters.get("num_classes")
+    return None if known is None else known.default
 
 
-def net(card: Callable[[str], Card], shape: Shape = IMAGENET
+def net(card: Callable[[str], Card], shape: Shape = IMAGENET, maps: bool = False
         ) -> Callable[[Callable[P, N]], Callable[P, N]]:
     """Decorator: enter a function that builds a net into the table, with its card and the sample
-    that it was made for. What it builds knows its own text."""
+    that it was made for. What it builds knows its own text. maps: it puts out pictures."""
     def enter(build: Callable[P, N]) -> Callable[P, N]:
-        name = build.__name__
+        name, classes = build.__name__, classes_of(build)
 
         def options() -> dict[str, Any]:
             kinds: dict[str, Any] = get_type_hints(build)
@@ -179,9 +185,10 @@ def net(card: Callable[[str], Card], shape: Shape = IMAGENET
                 raise ConfigError(tr("the model {name} takes images (channels, height, width), but "
                                      "the data have the shape {shape}; use mlp or tabular.",
                                      name=name, shape=sample))
+            heads = {} if classes is None else {"num_classes": outputs}
             return cast("Callable[..., N]", made)(
-                num_classes=outputs, in_channels=sample[0], input_size=sample[1:], **chosen)
+                **heads, in_channels=sample[0], input_size=sample[1:], **chosen)
 
-        MODELS[name] = Entry(name, card, shape, classes_of(build), make, options)
+        MODELS[name] = Entry(name, card, shape, classes or shape[0], make, options, maps)
         return made
     return enter

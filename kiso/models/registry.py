@@ -11,7 +11,7 @@ from kiso.models.base import MODELS, Entry, Net
 from kiso.models.call import head, parse_call
 from kiso.text import tr
 
-__all__ = ["build", "create", "default_model", "find", "no_name", "text_of"]
+__all__ = ["build", "create", "default_model", "find", "no_name", "refuse_pictures", "text_of"]
 
 
 def find(name_or_text: str) -> Entry | None:
@@ -71,14 +71,25 @@ def _near(word: str) -> str:
 def create(name_or_text: str, input_shape: Sequence[int], outputs: int) -> nn.Module:
     """`build`, with as many outputs as are needed.
 
-    Errors: those of `build`; ConfigError if the model puts out another number.
+    Errors: those of `build`; ConfigError if the model puts out another number, or pictures.
     """
+    refuse_pictures(name_or_text)
     model = build(name_or_text, input_shape, outputs)
     shape = nn.output_shape(model, tuple(input_shape))
     if shape != (outputs,):
         raise ConfigError(tr("the model puts out {shape} for one sample, but {count} values are "
                              "needed; end it with linear{count}.", shape=shape, count=outputs))
     return model
+
+
+def refuse_pictures(name_or_text: str) -> None:
+    """Errors: ConfigError for a net that puts out pictures: it cannot learn classes or values."""
+    entry = find(name_or_text)
+    if entry is None or not entry.maps:
+        return
+    raise ConfigError(tr("the model {name} puts out pictures and needs targets that are pictures, "
+                         "while data sets here have classes or values; train it in Python with a "
+                         "loss of your own (`kiso models {name}`).", name=entry.name))
 
 
 def text_of(model: nn.Module) -> str:

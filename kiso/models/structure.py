@@ -27,7 +27,7 @@ class Stage:
     first: str  # names of the first and the last of them
     last: str
     layers: str
-    output_shape: Shape  # of one sample
+    output_shape: Shape | None  # of one sample; None: it works in training only
     parameters: int
     multiply_adds: int
     count: int = 1
@@ -54,10 +54,10 @@ def structure(net: nn.Module, input_shape: Shape) -> list[Stage]:
     stages: list[Stage] = []
     after_block = True
     for name, unit in _units(net):
-        if isinstance(unit, nn.Identity) or id(unit) not in shapes:
+        if isinstance(unit, nn.Identity) or (id(unit) not in shapes and not unit.parameter_count()):
             continue
         own = [r for r in rows if r.name == name or r.name.startswith(f"{name}.")]
-        new = Stage(name, name, _label(unit), shapes[id(unit)], sum(r.parameters for r in own),
+        new = Stage(name, name, _label(unit), shapes.get(id(unit)), sum(r.parameters for r in own),
                     sum(r.multiply_adds for r in own))
         block = any(unit.children())
         if block or after_block or isinstance(unit, LEADS):
@@ -86,6 +86,8 @@ def _label(unit: nn.Module) -> str:
         kind += " " + "x".join(map(str, (k,) * ndim if isinstance(k, int) else k))
         plain = k if isinstance(unit, PoolNd) else 1
         kind += f" /{unit.stride}" * (unit.stride != plain)
+    if type(unit) is nn.Sequential and not unit.parameter_count():
+        return " + ".join(map(_label, unit))
     kinds = {type(part) for part in unit.children()}
     if isinstance(unit, nn.Sequential | Chain) and len(kinds) == 1:
         kind += f" ({len(list(unit.children()))} {kinds.pop().__name__})"

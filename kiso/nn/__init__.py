@@ -25,6 +25,7 @@ from kiso.nn.activation import (
     Tanh,
 )
 from kiso.nn.attention import MultiheadAttention
+from kiso.nn.auxiliary import Outputs, outputs_of, weighted_loss
 from kiso.nn.blocks import SeparableConv2d, SqueezeExcitation
 from kiso.nn.container import Parallel, Residual, Sequential, split_softmax
 from kiso.nn.conv import Conv1d, Conv2d, Conv3d
@@ -150,6 +151,7 @@ __all__ = [
     "Module",
     "MultiheadAttention",
     "NLLLoss",
+    "Outputs",
     "Pad",
     "Parallel",
     "Parameter",
@@ -182,9 +184,11 @@ __all__ = [
     "init",
     "manual_seed",
     "output_shape",
+    "outputs_of",
     "random_key",
     "seeded",
     "split_softmax",
     "to_text",
     "watch",
+    "weighted_loss",
 ]

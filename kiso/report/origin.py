@@ -132,7 +132,7 @@ def traced_step(net: nn.Module, shape: tuple[int, ...], batch: int,
                           after=lambda *_: notes.leave()):
                 output, buffers = nn.functional_call(scores, params, state["buffers"], batch["x"],
                                                      key=batch["key"], training=True)
-            loss = ops.cross_entropy(output, batch["y"])
+            loss = nn.weighted_loss(output, lambda y: ops.cross_entropy(y, batch["y"]))
             notes.listen(loss)
             return loss, buffers
 

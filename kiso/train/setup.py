@@ -256,6 +256,8 @@ def make_model(options: TrainOptions, init: str, train: Dataset,
             model = models.create(name, train.input_shape, train.outputs)
             draw_again(model, init)
     else:
+        if isinstance(own, models.Net):
+            models.refuse_pictures(own.text)
         model = own
         with nn.seeded(options.seed):
             draw_again(model, options.init or OWN)

@@ -101,7 +101,8 @@ class Step:
         return ops.mean(ops.abs(self.scaling(batch).restore_target(output) - y), 1)
 
     def gradients(self, state: State, batch: Batch) -> tuple[Any, dict[str, Any], Any]:
-        """Mean loss, its gradients, and (loss of each sample, output, new buffers)."""
+        """Mean loss (with those of auxiliary outputs), its gradients, and (loss of each sample,
+        output, new buffers)."""
         x = self.scaling(batch).apply(batch["x"])
         if self.augment is not None:
             x = self.augment.apply(x, batch["epoch_key"], batch["rows"])
@@ -110,8 +111,12 @@ class Step:
             output, buffers = nn.functional_call(
                 self.scores_net, {**state["params"], **trained}, state["buffers"], x,
                 key=batch["key"], training=True, frozen=self.frozen)
+            output, auxiliary, weight = nn.outputs_of(output)
             losses = self.losses(output, batch)
-            return ops.mean(losses), (losses, output, buffers)
+            loss = ops.mean(losses)
+            for other in auxiliary:  # what training reports is the loss of the main output
+                loss = loss + weight * ops.mean(self.losses(other, batch))
+            return loss, (losses, output, buffers)
 
         return value_and_grad(forward, self.trained(state["params"]))
 

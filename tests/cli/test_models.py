@@ -177,3 +177,35 @@ def test_training_by_name_says_what_is_wrong(kiso: Kiso, tmp_path: Path) -> None
     done = kiso("train", "--model", "resnet20(widht=0.5)", "--out", "run")
     assert done.code == 2 and "Did you mean width?" in done.err and "^^^^" in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_links_stand_on_the_cards_that_count_them(kiso: Kiso) -> None:
+    done = kiso("models", "lenet1989_5")
+    assert re.search(r"links +5,194\n", done.out) and "98.4 % right" in done.out
+    assert kiso("models", "lenet1989_4", "--json").json["links"] == 2266
+    assert "links" not in kiso("models", "vgg11").out
+
+
+def test_auxiliary_heads_stand_on_the_card(kiso: Kiso) -> None:
+    rows = {row["name"]: row for row in kiso("models", "googlenet", "--json").json[
+        "structure_table"]}
+    assert rows["aux1"]["output_shape"] is None and rows["aux1"]["parameters"] == 3_188_840
+    assert rows["inception5b"]["output_shape"] == [1024, 7, 7]
+
+
+def test_nets_that_put_out_pictures_say_so(kiso: Kiso, tmp_path: Path) -> None:
+    done = kiso("train", pictures(tmp_path), "--model", "unet(width=0.1)", "--out", "run")
+    assert done.code == 2 and "the model unet puts out pictures" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_googlenet_is_trained_with_its_heads(kiso: Kiso, tmp_path: Path) -> None:
+    """Compiled, by name: the run's summary has the heads, evaluation and prediction do without."""
+    done = kiso("train", pictures(tmp_path), "--model", "googlenet(width=0.0625)", "--epochs", "1",
+                "--batch-size", "8", "--out", "run", "--threads", "1")
+    assert done.code == 0, done.err
+    assert kiso("evaluate", "run", "--json").code == 0
+    assert kiso("profile", "googlenet(width=0.0625)", "-i", "3x16x16", "--batch", "2", "--seconds",
+                "0.01", "--threads", "1").code == 0
+    assert "aux1" in kiso("show", "googlenet(width=0.0625)", "-i", "3x16x16", "--gradients").out

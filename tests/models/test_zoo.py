@@ -29,12 +29,25 @@ PARAMETERS = {
     "wide_resnet": 36_479_194, "wide_resnet(depth=16, k=4)": 2_748_890,
     "wide_resnet(depth=40, k=4)": 8_949_210,
     "mobilenet_v1": 4_231_976,
+    "lenet1989_1": 2570, "lenet1989_2": 3214, "lenet1989_3": 1226, "lenet1989_4": 1132,
+    "lenet1989_5": 1060, "lenet5": 60_850,
+    "alexnet": 60_965_224, "alexnet(lrn=false)": 60_965_224, "alexnet(one_tower)": 61_100_840,
+    "zfnet": 62_357_608,
+    "googlenet(aux=false)": 6_998_552, "googlenet": 13_378_280,
+    "googlenet(torchvision, aux=false)": 6_624_904, "googlenet(torchvision)": 13_004_888,
+    "unet": 31_030_658,
     "densenet121": 7_978_856, "densenet169": 14_149_480, "densenet201": 20_013_928,
 }
 # Millions, rounded as the papers round: ResNet table 1 and 6, pre-activation table 4.
 MULTIPLY_ADDS = {"resnet18": 1.8e9, "resnet34": 3.6e9, "resnet50": 3.8e9, "resnet101": 7.6e9,
-                 "resnet152": 11.3e9, "mobilenet_v1": 569e6, "vgg16": 15.5e9}
-ZOO = [name for name, entry in models.MODELS.items() if entry.card(name).year]
+                 "resnet152": 11.3e9, "mobilenet_v1": 569e6, "vgg16": 15.5e9, "alexnet": 724e6,
+                 "googlenet": 1.58e9}
+MAPS = [name for name, entry in models.MODELS.items() if entry.maps]
+ZOO = [name for name in models.MODELS
+       if isinstance(models.build(name, (1, 28, 28)), models.Net) and name not in MAPS]
+# Connections, as the papers count them: LeCun 1989, LeCun et al. 1998 without the output.
+LINKS = {"lenet1989_1": 2570, "lenet1989_2": 3214, "lenet1989_3": 1226, "lenet1989_4": 2266,
+         "lenet1989_5": 5194, "lenet5": 340_068 + 850}
 
 
 @pytest.mark.parametrize("text", PARAMETERS)
@@ -47,6 +60,81 @@ def test_multiply_adds(name: str) -> None:
     net = models.build(name)
     found = net.summary(models.MODELS[name].shape).multiply_adds
     assert found == pytest.approx(MULTIPLY_ADDS[name], rel=0.02)
+
+
+def links(net: nn.Module, shape: tuple[int, ...]) -> int:
+    """Uses of weights and biases, counted from what layers do: products, and a bias for each
+    unit; places beyond the border count."""
+    found = 0
+    for row in net.summary(shape).rows:
+        layer: Any = dict(net.named_modules())[row.name]
+        if not list(layer.parameters()):
+            continue
+        units = int(np.prod(row.output_shape[1:]))
+        each = {nn.Linear: lambda m: m.in_features, nn.Subsampling2d: lambda m: 4,
+                nn.SparseConv2d: lambda m: 25 * 60 / 16,
+                nn.LocallyConnected2d: lambda m: m.weight.shape[2]}.get(
+                    type(layer), lambda m: np.prod(m.weight.shape[1:]))
+        found += round(units * (each(layer) + 1))
+    return found
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_numbers_of_links(name: str) -> None:
+    entry = models.MODELS[name]
+    assert entry.card(name).links == LINKS[name] == links(models.build(name), entry.shape)
+
+
+def test_lenet5_has_60000_parameters_before_its_output() -> None:
+    net = models.lenet5()
+    assert net.parameter_count() - net.output.parameter_count() == 60_000
+    assert {n: p.size for n, p in net.named_parameters() if n.endswith("weight")} == {
+        "c1.weight": 150, "s2.weight": 6, "c3.weight": 1500, "s4.weight": 16, "c5.weight": 48_000,
+        "f6.weight": 10_080, "output.weight": 840}
+
+
+def test_first_weights_of_1989() -> None:
+    net: Any = models.lenet1989_5()
+    conv1, conv2, last = (net.layers[i].weight.data for i in (0, 2, 5))
+    for values, fan_in in ((conv1, 9), (conv2, 50), (last, 64)):
+        assert 0.8 < np.abs(values).max() * fan_in / 2.4 <= 1
+
+
+@pytest.mark.parametrize("text", ["googlenet(width=0.125)", "googlenet(width=0.125, aux=false)"])
+def test_auxiliary_heads_answer_in_training_only(text: str) -> None:
+    net = models.create(text, (3, 32, 32), 10)
+    x = np.zeros((2, 3, 32, 32), np.float32)
+    with no_grad():
+        trained, used = net.train()(x), net.eval()(x)
+    assert used.shape == (2, 10)
+    outputs = nn.outputs_of(trained)
+    assert [y.shape for y in outputs.auxiliary] == ([] if "aux" in text else [(2, 10), (2, 10)])
+    assert "aux" in text or outputs.weight == 0.3
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_nets_that_put_out_pictures(name: str) -> None:
+    entry = models.MODELS[name]
+    net = models.build(name)
+    assert repr(getattr(models, name)()) == repr(net)
+    assert nn.output_shape(net, entry.shape) == (entry.classes, *entry.shape[1:])
+    for shape in [(1, 28, 28), (3, 33, 47)]:
+        found = nn.output_shape(models.build(name, shape, shape[0]), shape)
+        assert found == shape
+    for make in (lambda: models.create(name, (1, 28, 28), 10),
+                 lambda: kiso.fit(net, (np.zeros((8, *entry.shape), np.uint8), np.arange(8) % 2),
+                                  progress=False),
+                 lambda: kiso.fit(name, (np.zeros((8, 1, 28, 28), np.uint8), np.arange(8) % 2),
+                                  progress=False)):
+        with pytest.raises(ConfigError, match="needs targets that are pictures"):
+            make()
+
+
+def test_unet_of_the_paper_shrinks() -> None:
+    net = models.unet(input_size=572, padded=False)
+    assert nn.output_shape(net, (1, 572, 572)) == (2, 388, 388)
+    with pytest.raises(ConfigError, match="at least 188 x 188"):
+        models.unet(padded=False)
 
 
 def test_counting_draws_no_weights() -> None:
@@ -206,7 +294,9 @@ def test_the_structure_counts_everything(name: str) -> None:
 TRAINED = ["vgg11(width=0.05)", "vgg11_bn(width=0.05)", "resnet18(width=0.05)",
            "resnet50(width=0.05)", "plain20(width=0.25)", "preact_resnet20(width=0.25)",
            "wide_resnet(depth=10, k=1, dropout=0.1)", "mobilenet_v1(width=0.1)",
-           "densenet121(width=0.1)"]
+           "densenet121(width=0.1)", "lenet1989_1", "lenet1989_2", "lenet1989_3", "lenet1989_4",
+           "lenet1989_5", "lenet5", "alexnet(width=0.05)", "zfnet(width=0.05)",
+           "googlenet(width=0.1)", "googlenet(width=0.1, torchvision)", "fastnet(width=0.1)"]
 
 
 def samples(n: int = 16) -> tuple[np.ndarray, np.ndarray]:

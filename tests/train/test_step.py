@@ -284,3 +284,50 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
         own.write_bytes(b"mine")
         fit("linear2", (X, Y), out=str(out), progress=False, **options)
         assert not left.exists() and own.exists()
+
+
+class TwoHeads(nn.Module):
+    """A net with an auxiliary output, and the same with its weight 0 or without."""
+
+    def __init__(self, weight):
+        self.weight = weight
+        with nn.seeded(0):
+            self.middle, self.main, self.early = (nn.Linear(6, 5), nn.Linear(5, 2),
+                                                  nn.Linear(5, 2))
+
+    def forward(self, x):
+        h = ops.tanh(self.middle(x))
+        y = self.main(h)
+        if not self.training or self.weight is None:
+            return y
+        return nn.Outputs(y, (self.early(h), self.early(h * 2.0)), self.weight)
+
+
+def auxiliary_step(weight):
+    """Loss of each sample, gradients, metrics of a step, and what inference says."""
+    net = TwoHeads(weight)
+    train = Dataset(X, Y, "classification", "table", ("no", "yes"),
+                    tuple(map(str, range(60))))
+    step = Step(net, optim.SGD(), "classification", "cross_entropy", Normalizer.fit(train))
+    batch = {"x": X, "y": Y, "key": make_key(0, 0), "lr": np.float32(0.1)}
+    state = initial_state(net, step.optimizer)
+    loss, grads, _ = step.gradients(state, batch)
+    metrics = step.train(state, batch)[1]
+    return net, float(loss), grads, metrics, step.evaluate(state, batch)["loss"], step.normalizer
+
+
+def test_auxiliary_losses_are_added_with_their_weight():
+    plain, none, third = (auxiliary_step(weight) for weight in (None, 0.0, 0.3))
+    net, x = third[0], third[5].apply(X)
+    h = ops.tanh(net.middle(x))
+    extra = [float(ops.cross_entropy(net.early(part), Y).data) for part in (h, h * 2.0)]
+    assert third[1] == pytest.approx(plain[1] + 0.3 * sum(extra), rel=1e-5)
+    assert none[1] == pytest.approx(plain[1], rel=1e-6)
+    # What training reports is the loss of the main output, as in validation.
+    for found in (none, third):
+        assert float(found[3]["loss"]) == pytest.approx(float(plain[3]["loss"]), rel=1e-6)
+        np.testing.assert_array_equal(found[4], plain[4])
+    assert np.any(np.asarray(third[2]["early.weight"]) != 0)
+    assert not np.allclose(third[2]["middle.weight"], plain[2]["middle.weight"])
+    with nn.seeded(0):
+        assert nn.weighted_loss(np.ones(2), np.sum) == 2
