@@ -9,8 +9,12 @@ from itertools import product
 import numpy as np
 import pytest
 
+from kiso import ops
+from kiso.compiler import trace
 from kiso.compiler.contract import AVX512, Conv, Library, Machine, SlidingDriver, WinogradDriver
+from kiso.compiler.contract.steps import Step
 from kiso.compiler.contract.winograd import few, fits, side, worth
+from kiso.runtime import compile_graph
 from tests.compiler.test_contract import FULL, MACHINES, compiled, elements, in_turn, normal
 from tests.compiler.test_contract_slide import expected
 
@@ -109,3 +113,22 @@ def test_which_groups_have_the_form():
         assert not worth(AVX512, conv(128, 32), backward)
         one = conv(192, 1)
         assert side(conv(384, 2)) == side(one) and not few(conv(384, 2), backward)
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2"])
+def test_groups_through_the_whole_compiler(monkeypatch, target):
+    """Forward and both gradients, the same bits for every number of threads."""
+    monkeypatch.setenv("KISO_TARGET", target)
+    monkeypatch.setenv("KISO_CONV", "winograd")
+    kind = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 2}
+    x, W, gy = normal(1, 5, 32, 9, 7), normal(2, 40, 16, 3, 3), normal(3, 5, 40, 9, 7)
+    for op, given in ((ops.Conv(**kind), (x, W)), (ops.ConvInputGrad(**kind, spatial=(9, 7)),
+                      (gy, W)), (ops.ConvWeightGrad(**kind, kernel=(3, 3)), (x, gy))):
+        graph = trace(op, *given).graph
+        codes = [compile_graph(graph, threads=threads) for threads in (1, 2, 3)]
+        assert any(isinstance(k, Step) and k.form for k in codes[0].program.kernels)
+        first, *others = (code(*given)[0] for code in codes)
+        for other in others:
+            np.testing.assert_array_equal(other, first)
+        exact = op(*(array.astype(np.float64) for array in given))
+        assert rms(first - exact) < 1e-6 * rms(exact)
