@@ -8,7 +8,7 @@
 | `KISO_CACHE_LIMIT` | MiB of compiled kernels to keep, the latest used    | 1024               |
 | `KISO_NUM_THREADS` | threads to compute with                             | available cores    |
 | `KISO_TARGET`      | processor to compile for: `avx512`, `avx2`, `sse2`, `neon` | this one |
-| `KISO_CONV`        | form of convolutions: `auto`, `direct` or `winograd` | auto             |
+| `KISO_CONV`        | form of convolutions: `auto`, `direct`, `winograd`, `measured` | auto   |
 | `KISO_DEBUG`       | 1: commands show tracebacks of errors               | 0                  |
 
 They are read when asked for, not at import, so that tests and programs may set them.
@@ -42,7 +42,7 @@ __all__ = [
 
 LANGUAGES = ("en", "ja")
 TARGETS = ("host", "avx512", "avx2", "sse2", "neon")
-FORMS = ("auto", "direct", "winograd")
+FORMS = ("auto", "direct", "winograd", "measured")
 
 
 def language() -> str:
@@ -174,7 +174,8 @@ def conv(given: str | None = None) -> str:
     """Form of convolutions: the given one, else `KISO_CONV`, else "auto".
 
     auto: the compiler decides for each layer by its shape. direct: never Winograd's. winograd:
-    wherever it is possible (3x3, stride 1, no dilation).
+    wherever it is possible (3x3, stride 1, no dilation). measured: what is faster on this machine,
+    measured once for each shape (see runtime/measured.py).
     """
     value = given or os.environ.get("KISO_CONV", "").lower() or "auto"
     if value not in FORMS:

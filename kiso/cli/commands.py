@@ -79,7 +79,7 @@ def conv_option(panel: str, default: str = "") -> Option:
     return Option(name="conv", metavar="FORM", read=form, panel=panel,
                   default=default or tr("KISO_CONV, or else auto"),
                   help=tr("Form of convolutions: direct; winograd, wherever it is possible; auto, "
-                          "for each by its shape."))
+                          "for each by its shape; measured, the faster one here."))
 
 
 def data_options() -> list[Option]:

@@ -20,6 +20,7 @@ from kiso.compiler.loops import Program
 from kiso.compiler.plan import plan
 from kiso.errors import ConfigError
 from kiso.runtime import compile_graph, target
+from kiso.runtime.measured import form
 from kiso.runtime.work import constant
 from kiso.text import tr
 from kiso.train.options import check_choice
@@ -64,7 +65,7 @@ def formed(graph: Graph, conv: str | None, state: Mapping[int, None]) -> str:
         return source.drivers, source.size
 
     machine = Machine(to.vector_bytes // 4, to.registers)
-    steps = expand(program, machine, written, config.conv(conv),
+    steps = expand(program, machine, written, form(conv, to, config.num_threads()),
                    constant(found, program)).program.kernels
     forms = {step.name: step.form for step in steps if isinstance(step, Step) and step.form}
     return program_text(Program([k for k in program.kernels if k.name in forms]), forms)

@@ -32,6 +32,7 @@ from kiso.compiler.siblings import fuse
 from kiso.errors import GraphError
 from kiso.ops.op import Array
 from kiso.runtime.jit import Library, Objects, merged
+from kiso.runtime.measured import form
 from kiso.runtime.memory import address, aligned, arrange, tidy
 from kiso.runtime.target import Target, flush_text, target
 from kiso.runtime.threads import JOB_WORDS, launch
@@ -83,14 +84,15 @@ class Executable:
         kept = constant(found, settled)
         self.fixed = [k for k, b in enumerate(found.inputs) if b in kept]
         self.free = [k for k, b in enumerate(found.inputs) if b not in kept]
-        expanded = expand(settled, machine, parts.load, config.conv(conv), kept)
+        self.threads = threads or config.num_threads()
+        expanded = expand(settled, machine, parts.load, form(conv, self.target, self.threads), kept)
         self.scratch, self.scratch_bytes = expanded.scratch, 4 * expanded.floats
         width = self.target.vector_bytes
         first, rest = lasting(split_reductions(expanded.program, width).kernels,
                               {*kept, self.scratch}, {*found.carried, *found.outputs})
         first = fuse(Program(first), width)
         rest = fuse(Program(rest), width, found.carried)
-        self.threads = crew(rest.kernels, threads or config.num_threads())
+        self.threads = crew(rest.kernels, self.threads)
         self.once = len(first.kernels)
         self.program = Program([*first.kernels, *rest.kernels])
         guard = next((i for i, k in enumerate(rest.kernels)

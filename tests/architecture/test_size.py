@@ -7,9 +7,9 @@ import ast
 from tests.architecture.source import Source, sources
 
 FILE, FUNCTION, COLUMNS, EXAMPLE = 400, 60, 100, 60
-# Lines of compiler/ and runtime/ that are not blank: 650 are Winograd's form, 100 what inference
-# does once for many calls.
-COMPILER = 6750
+# Lines of compiler/ and runtime/ that are not blank: 700 are Winograd's form and the choice of it,
+# 100 what inference does once for many calls.
+COMPILER = 6800
 
 
 def too_long(source: Source) -> list[str]:

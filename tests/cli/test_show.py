@@ -57,7 +57,7 @@ def test_machine_code(kiso: Kiso, stage: str, words: list[str]) -> None:
 @pytest.mark.parametrize("words, message", [
     (("--stage", "asn"), "--stage"),
     (("--batch", "0"), "--batch"),
-    (("--conv", "Direct"), "--conv is 'Direct'; expected one of auto, direct, winograd."),
+    (("--conv", "Direct"), "--conv is 'Direct'; expected one of auto, direct, winograd, measured."),
 ])
 def test_bad_input(kiso: Kiso, words: tuple[str, ...], message: str) -> None:
     done = kiso("show", *NET, *words)

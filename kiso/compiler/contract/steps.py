@@ -38,7 +38,7 @@ from kiso.compiler.contract.winograd_weights import (
 from kiso.compiler.loops import Buffer, Contract, Program
 from kiso.ops import winograd
 
-__all__ = ["Expansion", "Load", "Source", "Step", "expand"]
+__all__ = ["Choose", "Expansion", "Load", "Source", "Step", "expand", "version"]
 
 PARTS = 4
 FORMS = {0: "", 2: "F(2x2, 3x3)", 4: "F(4x4, 3x3)"}  # by the side of Winograd's tiles
@@ -76,6 +76,7 @@ class Source:
 
 
 Load = Callable[[str, Callable[[], Source]], tuple[tuple[Driver, ...], int]]
+Choose = Callable[[Contract, bool], bool]  # Winograd's form? And whether the filters are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +88,12 @@ class Expansion:
     floats: int
 
 
-def expand(program: Program, machine: Machine, load: Load, form: str,
+def expand(program: Program, machine: Machine, load: Load, form: str | Choose,
            kept: Collection[Buffer] = ()) -> Expansion:
     """Replace every contract by its steps. `load(key, write)` gives drivers and size of a source:
     as it did before for this key, or as `write` says. Keys name all that the code depends on.
-    form: of convolutions, "auto", "direct" or "winograd"; see `config.conv`. kept: arrays that are
-    the same in many calls, so that filters are packed once."""
+    form: of convolutions, "auto", "direct" or "winograd" (see `config.conv`), or who chooses. kept:
+    arrays that are the same in many calls, so that filters are packed once."""
     made = _Expander(machine, load, form, kept)
     for kernel in program.kernels:
         if isinstance(kernel, Contract):
@@ -103,7 +104,7 @@ def expand(program: Program, machine: Machine, load: Load, form: str,
 
 
 @cache
-def _version() -> str:
+def version() -> str:
     """What the generator is: the hash of its source, the writer's and that of the matrices."""
     digest = sha256()
     others = Path(ir.__file__), Path(winograd.__file__)
@@ -113,7 +114,8 @@ def _version() -> str:
 
 
 class _Expander:
-    def __init__(self, machine: Machine, load: Load, form: str, kept: Collection[Buffer]):
+    def __init__(self, machine: Machine, load: Load, form: str | Choose,
+                 kept: Collection[Buffer]):
         self.machine = machine
         self.kept = kept
         self.load = load
@@ -126,7 +128,7 @@ class _Expander:
     def made(self, stem: str, write: Callable[[Library, str], tuple[tuple[Driver, ...], int]],
              *numbers: Any) -> tuple[tuple[Driver, ...], int]:
         """Drivers that depend on these numbers alone; equal ones are written once."""
-        text = repr((_version(), self.machine, stem, numbers))
+        text = repr((version(), self.machine, stem, numbers))
         key = f"{stem}_{sha256(text.encode()).hexdigest()[:16]}"
 
         def source() -> Source:
@@ -176,7 +178,8 @@ class _Expander:
         conv = numbers(contract.op, x.shape, y.shape, (W.shape[2], W.shape[3]))
         strides, kept = taps_first(W), W in self.kept
 
-        taken = self.winograd(conv, lambda: worth(self.machine, conv, backward, kept))
+        taken = self.winograd(contract, conv, kept,
+                              lambda: worth(self.machine, conv, backward, kept))
         m = side(conv, backward) if taken else 0
         first = m > 0 and not kept and few(conv, backward)
 
@@ -194,9 +197,14 @@ class _Expander:
         self.step(contract, main, (packed, W) if first else (images, packed), contract.buffer,
                   2 * prod(y.shape) * prod(W.shape[1:]), extra, FORMS[m])
 
-    def winograd(self, conv: Conv, faster: Callable[[], bool]) -> bool:
+    def winograd(self, contract: Contract, conv: Conv, kept: bool, faster: Callable[[], bool]
+                 ) -> bool:
         """Whether a convolution takes Winograd's form."""
-        return self.form != "direct" and fits(conv) and (self.form == "winograd" or faster())
+        if self.form == "direct" or not fits(conv):
+            return False
+        if not isinstance(self.form, str):
+            return self.form(contract, kept)
+        return self.form == "winograd" or faster()
 
     def weights(self, contract: Contract) -> None:
         """The gradient of the weights, or partial sums and their sum."""
@@ -205,7 +213,7 @@ class _Expander:
         conv = numbers(contract.op, x.shape, gy.shape, (W.shape[2], W.shape[3]))
         size, strides = prod(W.shape), taps_first(W)
         operations = 2 * prod(gy.shape) * prod(W.shape[1:])
-        if self.winograd(conv, lambda: weights_worth(self.machine, conv)):
+        if self.winograd(contract, conv, False, lambda: weights_worth(self.machine, conv)):
             self.winograd_weights(contract, conv, operations)
             return
         many = size <= SMALL and conv.batch >= SMALL_PARTS
