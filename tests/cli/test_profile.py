@@ -13,11 +13,12 @@ from tests.cli.conftest import Kiso
 
 NET = ("conv4 relu pool2 linear3", "--input", "1x8x8", "--batch", "4", "--seconds", "0.01",
        "--threads", "2")
+BUSY = (*NET, "--batch", "2000")  # enough work for two threads: little is done by one
 
 
 def test_the_tables(kiso: Kiso, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    done = kiso("profile", *NET, "--kernels", "--out", "numbers.json")
+    done = kiso("profile", *BUSY, "--kernels", "--out", "numbers.json")
     assert (done.code, done.err) == (0, "")
     for words in ("0 Conv2d", "1 ReLU", "2 MaxPool2d", "Linear", "forward", "backward", "update",
                   "GFLOP/s", "of FMA", "in 0", "all layers", "barriers", "compiled anew",
@@ -31,7 +32,7 @@ def test_the_tables(kiso: Kiso, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_json(kiso: Kiso) -> None:
-    found = kiso("profile", *NET, "--json").json
+    found = kiso("profile", *BUSY, "--json").json
     assert {"model", "input", "optimizer", "machine", "batch", "threads", "layers", "kernels",
             "step", "step_read", "steps", "kernels_seconds", "fma_peak", "bandwidth",
             "arena_bytes", "scratch_bytes", "parameter_bytes", "state_bytes", "phases",
@@ -40,7 +41,7 @@ def test_json(kiso: Kiso) -> None:
         assert {"number", "work", "form", "shape", "origin", "serves", "phase", "shared", "once",
                 "seconds", "operations", "useful", "bytes", "peak_share",
                 "bandwidth_share"} == set(kernel)
-    assert found["input"] == [1, 8, 8] and found["batch"] == 4 and found["threads"] == 2
+    assert found["input"] == [1, 8, 8] and found["batch"] == 2000 and found["threads"] == 2
 
 
 def test_forms_of_convolutions(kiso: Kiso) -> None:
