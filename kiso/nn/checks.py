@@ -10,7 +10,7 @@ import numpy as np
 
 from kiso.errors import ConfigError
 
-__all__ = ["choice", "count", "number", "sizes", "spread"]
+__all__ = ["check_groups", "choice", "count", "number", "sizes", "spread"]
 
 
 def _whole(value: Any) -> bool:
@@ -60,3 +60,11 @@ def choice(layer: str, name: str, value: Any, choices: Sequence[str]) -> str:
         listed = ", ".join(map(repr, choices))
         raise ConfigError(f"{layer}: {name} is {value!r}; expected one of {listed}.")
     return value
+
+
+def check_groups(name: str, in_channels: int, out_channels: int, groups: int) -> None:
+    """Refuse channels that cannot be shared out evenly."""
+    for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if channels % groups:
+            raise ConfigError(f"{name}: {what} is {channels}, which cannot be shared out "
+                              f"evenly to {groups} groups; use a multiple of it.")

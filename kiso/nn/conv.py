@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kiso import ops
-from kiso.errors import ConfigError
-from kiso.nn.checks import choice, count, sizes
+from kiso.nn.checks import check_groups, choice, count, sizes
 from kiso.nn.init import Rule, new_start
 from kiso.nn.linear import Weighted
 from kiso.nn.parameter import Parameter
 from kiso.ops import Value
 
-__all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvNd"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvNd", "settings"]
 
 Sizes = int | Sequence[int]
 
@@ -53,10 +52,7 @@ class ConvNd(Weighted):
                         if isinstance(padding, str) else sizes(name, "padding", padding, n, low=0))
         self.dilation = sizes(name, "dilation", dilation, n)
         self.groups = count(name, "groups", groups)
-        for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % self.groups:
-                raise ConfigError(f"{name}: {what} is {channels}, which cannot be shared out "
-                                  f"evenly to {self.groups} groups; use a multiple of it.")
+        check_groups(name, in_channels, out_channels, self.groups)
         k = self.kernel_size
         kernel = (k,) * n if isinstance(k, int) else k
         shape = (self.out_channels, self.in_channels // self.groups, *kernel)
@@ -70,10 +66,15 @@ class ConvNd(Weighted):
                                    groups=self.groups)
 
     def extra_repr(self) -> str:
-        plain = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        words = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
-        words += [f"{n}={getattr(self, n)!r}" for n, v in plain.items() if getattr(self, n) != v]
-        return ", ".join(words + (["bias=False"] if self.bias is None else []))
+        return settings(self, "stride", "padding", "dilation", "groups")
+
+
+def settings(layer: Any, *names: str) -> str:
+    """Channels and kernel of a convolution, and those of its settings that are not the usual."""
+    usual = {"stride": 1, "dilation": 1, "groups": 1}
+    words = [f"{layer.in_channels}, {layer.out_channels}, kernel_size={layer.kernel_size}"]
+    words += [f"{n}={getattr(layer, n)!r}" for n in names if getattr(layer, n) != usual.get(n, 0)]
+    return ", ".join(words + (["bias=False"] if layer.bias is None else []))
 
 
 class Conv1d(ConvNd):

@@ -10,7 +10,8 @@ import numpy as np
 
 from kiso import ops
 from kiso.errors import ConfigError
-from kiso.nn.checks import count, sizes, spread
+from kiso.nn.checks import check_groups, count, sizes, spread
+from kiso.nn.conv import settings
 from kiso.nn.init import Rule, new_start
 from kiso.nn.linear import Weighted
 from kiso.nn.parameter import Parameter
@@ -58,12 +59,9 @@ class ConvTransposeNd(Weighted):
         self.output_padding = sizes(name, "output_padding", output_padding, n, low=0)
         self.dilation = sizes(name, "dilation", dilation, n)
         self.groups = count(name, "groups", groups)
-        for what, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % self.groups:
-                raise ConfigError(f"{name}: {what} is {channels}, which cannot be shared out "
-                                  f"evenly to {self.groups} groups; use a multiple of it.")
-        settings = (spread(v, n) for v in (self.output_padding, self.stride, self.dilation))
-        if any(op >= max(t, d) for op, t, d in zip(*settings, strict=True)):
+        check_groups(name, in_channels, out_channels, self.groups)
+        limits = (spread(v, n) for v in (self.output_padding, self.stride, self.dilation))
+        if any(op >= max(t, d) for op, t, d in zip(*limits, strict=True)):
             raise ConfigError(f"{name}: output_padding is {output_padding!r}; expected less than "
                               f"the stride {stride!r} or the dilation {dilation!r}.")
         shape = (self.in_channels, self.out_channels // self.groups, *spread(self.kernel_size, n))
@@ -84,10 +82,7 @@ class ConvTransposeNd(Weighted):
             output_padding=self.output_padding, groups=self.groups, dilation=self.dilation)
 
     def extra_repr(self) -> str:
-        plain = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
-        words = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
-        words += [f"{n}={getattr(self, n)!r}" for n, v in plain.items() if getattr(self, n) != v]
-        return ", ".join(words + (["bias=False"] if self.bias is None else []))
+        return settings(self, "stride", "padding", "output_padding", "dilation", "groups")
 
 
 class ConvTranspose1d(ConvTransposeNd):

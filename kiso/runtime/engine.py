@@ -84,15 +84,15 @@ class Executable:
         kept = constant(found, settled)
         self.fixed = [k for k, b in enumerate(found.inputs) if b in kept]
         self.free = [k for k, b in enumerate(found.inputs) if b not in kept]
-        self.threads = threads or config.num_threads()
-        expanded = expand(settled, machine, parts.load, form(conv, self.target, self.threads), kept)
+        most = threads or config.num_threads()
+        expanded = expand(settled, machine, parts.load, form(conv, self.target, most), kept)
         self.scratch, self.scratch_bytes = expanded.scratch, 4 * expanded.floats
         width = self.target.vector_bytes
         first, rest = lasting(split_reductions(expanded.program, width).kernels,
                               {*kept, self.scratch}, {*found.carried, *found.outputs})
         first = fuse(Program(first), width)
         rest = fuse(Program(rest), width, found.carried)
-        self.threads = crew(rest.kernels, self.threads)
+        self.threads = crew(rest.kernels, most)
         self.once = len(first.kernels)
         self.program = Program([*first.kernels, *rest.kernels])
         guard = next((i for i, k in enumerate(rest.kernels)
