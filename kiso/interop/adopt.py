@@ -22,12 +22,12 @@ from kiso.errors import CheckpointError
 from kiso.interop.files import Weights, read_weights
 from kiso.interop.names import check_counterpart, renamed
 from kiso.nn.norm import BatchNormNd
+from kiso.nn.state import COUNTERS
 from kiso.text import tr
 
 __all__ = ["Adopted", "load_weights"]
 
 SHOWN = 12  # names in a message; a net has hundreds
-COUNTERS = ".num_batches_tracked"  # PyTorch's norms count batches; nothing here depends on it
 TEXTBOOK = re.compile(r"(?:.*\.)?(W|w|weight|b|bias|gamma|beta)[_.]?(\d+)")
 ROLES = {"W": "weight", "w": "weight", "weight": "weight", "b": "bias", "bias": "bias",
          "gamma": "scale", "beta": "shift"}

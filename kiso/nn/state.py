@@ -14,7 +14,10 @@ from kiso.text import tr
 if TYPE_CHECKING:
     from kiso.nn.module import Module
 
-__all__ = ["Mismatch", "load"]
+__all__ = ["COUNTERS", "Mismatch", "load"]
+
+# PyTorch's norms count batches beside their statistics; nothing here depends on it.
+COUNTERS = ".num_batches_tracked"
 
 
 class Mismatch(NamedTuple):
@@ -34,8 +37,7 @@ def load(model: Module, values: Mapping[str, Any], strict: bool) -> Mismatch:
     arrays = {name: _array(value) for name, value in values.items()}
     given = {id(slots[n].value) for n in arrays if n in slots}  # a shared one needs one name only
     missing = [n for n, slot in slots.items() if id(slot.value) not in given]
-    # PyTorch's norms count batches beside their statistics; nothing here depends on it.
-    unexpected = [n for n in arrays if n not in slots and not n.endswith(".num_batches_tracked")]
+    unexpected = [n for n in arrays if n not in slots and not n.endswith(COUNTERS)]
     both = [n for n in slots if n in arrays]
     wrong = [n for n in both if slots[n].value.shape != arrays[n].shape]
     kinds = [n for n in both if not np.can_cast(arrays[n].dtype, slots[n].value.dtype, "same_kind")]
