@@ -105,6 +105,8 @@ def data_options() -> list[Option]:
                help=tr("How a picture of another shape becomes --size.")),
         Option(name="max_pixels", metavar="N", read=count, default="50000000", panel=panel,
                help=tr("Refuse pictures with more pixels, before they are decoded.")),
+        Option(name="classes", metavar="A,B,...", read=words, default=tr("all"), panel=panel,
+               help=tr("Use only the samples of these classes.")),
         Option(name="target", metavar="COLUMN", panel=panel,
                help=tr("Column of a CSV table that is to be predicted.")),
         Option(name="columns", metavar="A,B,...", read=words, default=tr("all others"),

@@ -12,10 +12,10 @@ from kiso.data import duplicates
 from kiso.data.dataset import Dataset, Splits
 from kiso.data.encoders import Encoder, ImageEncoder, TableEncoder
 from kiso.data.pictures import convert
-from kiso.data.sources.parts import Part, Pool, Request
+from kiso.data.sources.parts import Part, Pool, Request, need_two_classes
 from kiso.data.split import fractions, partition
 from kiso.data.table import Feature
-from kiso.errors import DataError
+from kiso.errors import ConfigError, DataError
 from kiso.text import tr
 
 __all__ = ["HELD_OUT", "assemble", "record"]
@@ -27,6 +27,30 @@ def _cut(part: Part, rows: Any) -> Part:
     numbers: list[int] = rows.tolist()
     return Part(part.x[rows], part.y[rows], [part.names[i] for i in numbers],
                 [part.digests[i] for i in numbers] if part.digests else [])
+
+
+def _only(pool: Pool, wanted: tuple[str, ...]) -> None:
+    """Keep the samples of these classes, which become the pool's, numbered anew in their order.
+
+    Errors: ConfigError for a class that there is not, and for targets that are no classes.
+    """
+    if pool.task != "classification":
+        raise ConfigError(tr("--classes needs classes; {target} is a number.", target=pool.target))
+    unknown = [name for name in wanted if name not in pool.classes]
+    if unknown:
+        raise ConfigError(tr("--classes: there is no class {names}; the data have {classes}.",
+                             names=", ".join(unknown), classes=", ".join(pool.classes)))
+    kept = tuple(name for name in pool.classes if name in wanted)
+    need_two_classes(kept, pool.source["name"])
+    left = set(pool.classes) - set(kept)
+    for name, part in pool.parts.items():
+        rows = np.flatnonzero(np.isin(part.y, [pool.classes.index(one) for one in kept]))
+        cut = _cut(part, rows)
+        cut.y = np.array([kept.index(pool.classes[k]) for k in cut.y], np.int64)
+        pool.parts[name] = cut
+    pool.classes = kept
+    if left:
+        pool.notes.append(("", tr("classes left out: {names}", names=", ".join(sorted(left)))))
 
 
 def _conflicts(part: Part, groups: Any, pool: Pool) -> None:
@@ -75,6 +99,8 @@ def _encoder(pool: Pool, train: Part, request: Request) -> Encoder:
 
 def assemble(pool: Pool, request: Request) -> Splits:
     """Deal the pool; identical pictures stay together, those across given parts are reported."""
+    if request.classes is not None:
+        _only(pool, request.classes)
     if pool.kind == "image":
         for name, part in pool.parts.items():
             x = convert(part.x, request.image)

@@ -54,8 +54,8 @@ class TrainOptions:
     the model (choose.py).
 
     Data: data (a name or path), data_dir, size (pixels), grey, fit (crop, pad or stretch),
-    max_pixels, target and columns (CSV), task, split (training fraction, or three fractions),
-    on_broken, download.
+    max_pixels, classes (only these), target and columns (CSV), task, split (training fraction, or
+    three fractions), on_broken, download.
     Model: model (text description or name), init (first weights). Training: recipe, epochs,
     batch_size, optimizer, lr, momentum, weight_decay, schedule, augment, clip_norm, patience (early
     stopping), loss, label_smoothing.
@@ -70,6 +70,7 @@ class TrainOptions:
     grey: bool = False
     fit: str = "crop"
     max_pixels: int = 50_000_000
+    classes: tuple[str, ...] | None = None
     target: str | None = None
     columns: tuple[str, ...] | None = None
     task: str | None = None

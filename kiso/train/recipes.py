@@ -102,8 +102,8 @@ RECIPES: dict[str, Recipe] = {
     "zfnet": replace(ALEXNET, source="Zeiler, Fergus 2014", epochs=70, init="normal:0.01",
                      augment="shift/14 flip"),
     # Simonyan and Zisserman 2015: batches of 256, 74 epochs, divided by 10 three times. 64 is
-    # right for fewer samples and one machine. First weights are the net's own (He et al. 2015):
-    # with the paper's N(0, 0.01) nets of more than 11 layers had to start from trained ones.
+    # right for fewer samples and one machine. First weights are the net's own: with the paper's
+    # N(0, 0.01) everywhere nets of more than 11 layers had to start from trained ones.
     "vgg": replace(ALEXNET, source="Simonyan, Zisserman 2015", batch_size=64, epochs=74,
                    augment="shift/8 scale0.2 flip colour0.1", init="own"),
     # Szegedy et al. 2015: momentum 0.9, the rate falls by 4 % every 8 epochs, weights are averaged

@@ -191,9 +191,9 @@ def load_data(options: TrainOptions) -> Splits:
     """Read the data that the options name."""
     return data.load(
         options.data, data_dir=options.data_dir, size=options.size, grey=options.grey,
-        target=options.target, columns=options.columns, split=options.split, seed=options.seed,
-        on_broken=options.on_broken, download=options.download,
-        fit=cast("Any", options.fit), max_pixels=options.max_pixels,
+        classes=options.classes, target=options.target, columns=options.columns,
+        split=options.split, seed=options.seed, on_broken=options.on_broken,
+        download=options.download, fit=cast("Any", options.fit), max_pixels=options.max_pixels,
         task=cast("Any", options.task))
 
 

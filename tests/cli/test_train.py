@@ -163,7 +163,7 @@ def test_options_arrive(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert kiso("train").code == 0
     done = kiso(
         "train", "d.csv", "--data-dir=dd", "--size=3x4", "--grey", "--fit=pad",
-        "--max-pixels=99", "--target=t", "--columns=a, b",
+        "--max-pixels=99", "--classes=c,d", "--target=t", "--columns=a, b",
         "--task=regression", "--split=0.5,0.3,0.2", "--on-broken=fail", "--download", "-m", "net",
         "-e", "3", "-b", "7", "--optimizer=sgd", "--lr=0.5", "--momentum=0.25",
         "--weight-decay=1e-3", "--schedule=cosine", "--augment=flip", "--clip-norm=2",
@@ -173,7 +173,7 @@ def test_options_arrive(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "-o", "o", "--overwrite")
     wanted = training.TrainOptions(
         data="d.csv", data_dir="dd", size=(3, 4), grey=True, fit="pad",
-        max_pixels=99, target="t", columns=("a", "b"),
+        max_pixels=99, classes=("c", "d"), target="t", columns=("a", "b"),
         task="regression", split=(0.5, 0.3, 0.2), on_broken="fail", download=True, model="net",
         epochs=3, batch_size=7, optimizer="sgd", lr=0.5, momentum=0.25, weight_decay=1e-3,
         schedule="cosine", augment="flip", clip_norm=2.0, patience=4, loss="l1",

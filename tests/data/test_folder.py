@@ -103,6 +103,19 @@ def test_channels(tmp_path):
     assert load(grey, grey=True).train.input_shape == (1, 20, 24)
 
 
+def test_links_to_class_folders_are_followed(tmp_path):
+    """A data set may be put together of others'; a link that leads back ends nowhere."""
+    pictures = write_classes(tmp_path / "all")
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    for name in ("cat", "dog"):
+        (chosen / name).symlink_to(pictures / name, target_is_directory=True)
+    (pictures / "cat" / "back").symlink_to(chosen, target_is_directory=True)
+    (chosen / "round").symlink_to(chosen, target_is_directory=True)
+    splits = load(chosen)
+    assert splits.train.classes == ("cat", "dog") and sum(splits.counts().values()) == 24
+
+
 def test_deeper_folders_belong_to_their_class(tmp_path):
     write_classes(tmp_path, n=4)
     (tmp_path / "cat" / "2024" / "may").mkdir(parents=True)

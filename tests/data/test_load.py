@@ -147,3 +147,28 @@ def test_subsets_and_lengths():
     assert "10 classes" in repr(data)
     with pytest.raises(ShapeError, match="x has 2 samples, y 3"):
         Dataset(np.zeros((2, 1)), np.zeros(3), "regression", "table", names=("", ""))
+
+
+def test_only_some_classes(tmp_path):
+    """The samples of the others are gone before anything is dealt; classes are numbered anew."""
+    write_classes(tmp_path)
+    splits = load(tmp_path, classes=("human", "cat"))
+    assert splits.train.classes == ("cat", "human")
+    assert splits.counts() == {"train": 17, "val": 4, "test": 3}
+    for part in splits.parts().values():
+        assert [part.classes[y] for y in part.y] == [name.split("/")[0] for name in part.names]
+    assert dict(splits.notes)[""] == "classes left out: dog"
+    assert load("digits", classes="73").train.class_counts().keys() == {"3", "7"}
+
+
+@pytest.mark.parametrize(("data", "classes", "reason"), [
+    ("digits", ("3", "ten"), "there is no class ten; the data have 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+    ("digits", ("3",), "digits has only one class (3)"),
+    ("a.csv", ("3",), "--classes is not for CSV tables"), ("a.npz", ("3",), "is a number")])
+def test_classes_that_cannot_be_used(data, classes, reason, tmp_path):
+    (tmp_path / "a.csv").write_text("a,y\n1,2\n3,4\n")
+    np.savez(tmp_path / "a.npz", x=np.zeros((20, 8, 8), np.uint8),
+             y=np.linspace(0, 1, 20, dtype=np.float32))
+    with pytest.raises((ConfigError, DataError)) as caught:
+        load(data if data == "digits" else tmp_path / data, classes=classes)
+    assert reason in str(caught.value)

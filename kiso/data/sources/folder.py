@@ -59,8 +59,13 @@ class _Tree:
         return False
 
     def _of_folder(self) -> Iterator[File]:
-        for place, folders, names in os.walk(self.path):
-            folders[:] = sorted(f for f in folders if not _hidden(f))
+        seen: set[Path] = set()  # links are followed, each place is visited once
+        for place, folders, names in os.walk(self.path, followlinks=True):
+            home = Path(place).resolve()
+            folders[:] = sorted(f for f in folders if not _hidden(f) and home not in seen)
+            if home in seen:
+                continue
+            seen.add(home)
             here = PurePosixPath(Path(place).relative_to(self.path).as_posix())
             self.folders.add(here)
             for name in sorted(names):

@@ -28,6 +28,7 @@ class Request:
     target: str | None = None
     task: Task | None = None
     columns: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None  # only these
 
 
 @dataclass
