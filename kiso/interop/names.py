@@ -53,5 +53,4 @@ def check_counterpart(names: Iterable[str], wanted: Iterable[str]) -> None:
     if theirs == (True, True) and ours == (True, False):
         raise CheckpointError(tr(
             "the file holds a GoogLeNet with batch norm (torchvision's, with 3x3 where the paper "
-            "has 5x5); the paper's GoogLeNet has neither, and there is nothing here that these "
-            "weights fit."))
+            "has 5x5); the paper's has neither. Take --model 'googlenet(torchvision)'."))
