@@ -150,7 +150,7 @@ def training_options() -> list[Option]:
                help=tr("Share of the target that is spread over all classes.")),
         Option(name="init", metavar="NAME", default=by_recipe, panel=panel,
                help=tr("First weights: own (the net's), he_normal, normal:0.01, alexnet, ...")),
-        Option(name="clip_norm", metavar="X", read=number, default=tr("off"), panel=panel,
+        Option(name="clip_norm", metavar="X", read=number, default=by_recipe, panel=panel,
                help=tr("Limit of the gradient's norm.")),
         Option(name="patience", metavar="N", read=whole, default=tr("off"), panel=panel,
                help=tr("Stop after so many epochs without a better validation loss.")),

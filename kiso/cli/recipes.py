@@ -62,7 +62,7 @@ def recipe_table(output: Output) -> int:
 def _values(recipe: Recipe) -> str:
     """Learning rate, momentum, penalty, as far as the recipe says them."""
     named = {"lr": recipe.lr, "momentum": recipe.momentum, "weight decay": recipe.weight_decay,
-             **recipe.extra}
+             "clip norm": recipe.clip_norm, **recipe.extra}
     return ", ".join(f"{name} {value:g}" for name, value in named.items() if value)
 
 

@@ -8,8 +8,9 @@ A value that is given holds. Else the recipe's, made to fit the data:
   would need a warm-up.
 - Epochs: as many as in the paper; where they have fewer than 2000 steps, as many as have them, at
   most 4 times the paper's. Schedules are spread over the epochs of the run, however many.
-- Learning rate, momentum and penalty belong to a rule: with another optimizer they are that one's
-  own. The peak of a one-cycle belongs to it: with another schedule the rate is the optimizer's own.
+- Learning rate, momentum, penalty and limit of the gradient belong to a rule: with another
+  optimizer they are that one's own. The peak of a one-cycle belongs to it: with another schedule
+  the rate is the optimizer's own.
 - Pictures without colour are not mirrored: most of them are writing.
 """
 
@@ -112,15 +113,15 @@ def make_rule(options: TrainOptions, recipe: Recipe) -> optim.Optimizer:
     """The update rule, for a batch of the recipe's size."""
     values: dict[str, Any] = {}
     if _same_rule(options, recipe):
-        values = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay, **recipe.extra}
+        values = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay,
+                  "clip_norm": recipe.clip_norm, **recipe.extra}
     if _keeps_lr(options, recipe):
         values["lr"] = recipe.lr
-    given = {key: getattr(options, key) for key in ("lr", "momentum", "weight_decay")}
+    given = {key: getattr(options, key) for key in ("lr", "momentum", "weight_decay", "clip_norm")}
     values |= {key: value for key, value in given.items() if value is not None}
     spared = [optim.Group(pattern, weight_decay=0.0, required=False)
               for pattern in recipe.undecayed]
     return optim.parse_optimizer(options.optimizer or recipe.optimizer, **values,
-                                 clip_norm=options.clip_norm,
                                  groups=(*optim.no_decay_on_bias_and_norm(), *spared))
 
 

@@ -33,6 +33,7 @@ class Recipe:
     source      the paper, in brief; "": Kiso's own
     optimizer   a name of optim.OPTIMIZERS; lr, momentum and weight_decay belong to it, None is its
                 own value; extra: further options of the rule
+    clip_norm   limit of the gradient's norm; None: none
     undecayed   patterns of parameters that the penalty spares, beside biases and norms
     batch_size, epochs   the paper's; None: by the number of samples
     schedule    as `--schedule` takes it; a fraction stands for that share of the run's epochs
@@ -48,6 +49,7 @@ class Recipe:
     momentum: float | None = None
     weight_decay: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    clip_norm: float | None = None
     undecayed: tuple[str, ...] = ()
     batch_size: int | None = None
     epochs: int | None = None
@@ -103,8 +105,11 @@ RECIPES: dict[str, Recipe] = {
                      augment="shift/14 flip"),
     # Simonyan and Zisserman 2015: batches of 256, 74 epochs, divided by 10 three times. 64 is
     # right for fewer samples and one machine. First weights are the net's own: with the paper's
-    # N(0, 0.01) everywhere nets of more than 11 layers had to start from trained ones.
+    # N(0, 0.01) everywhere nets of more than 11 layers had to start from trained ones. The rate is
+    # that for 256 samples, with 64 single steps tear the weights apart (one of two seeds on photos
+    # of two classes): so the gradient's norm is limited (Pascanu et al. 2013).
     "vgg": replace(ALEXNET, source="Simonyan, Zisserman 2015", batch_size=64, epochs=74,
+                   clip_norm=1.0, schedule="multistep:2/3,5/6,14/15:0.1",
                    augment="shift/8 scale0.2 flip colour0.1", init="own"),
     # Szegedy et al. 2015: momentum 0.9, the rate falls by 4 % every 8 epochs, weights are averaged
     # at the end; the other numbers are those of the published replica (BVLC 2014). Without the

@@ -37,7 +37,7 @@ def chosen(recipe, train=LARGE, **given):
 
 # name: optimizer, lr, momentum, weight decay, batch, epochs, schedule, augmentation at 32 pixels
 PAPERS = {
-    "vgg": ("sgd", 0.01, 0.9, 5e-4, 64, 74, "multistep:19,37,56:0.1",
+    "vgg": ("sgd", 0.01, 0.9, 5e-4, 64, 74, "multistep:49,62,69:0.1",
             "shift4 flip scale0.2 colour0.1"),
     "alexnet": ("sgd", 0.01, 0.9, 5e-4, 128, 90, "multistep:23,45,68:0.1",
                 "shift2 flip colour0.1"),
@@ -78,6 +78,7 @@ def test_the_numbers_are_the_papers(name):
     nesterov = name in ("fastnet", "wide_resnet", "densenet", "densenet_cifar")
     assert getattr(found.optimizer, "nesterov", False) == nesterov
     assert found.label_smoothing == (0.1 if name == "fastnet" else 0)
+    assert found.optimizer.clip_norm == (1 if name == "vgg" else None)
 
 
 def test_further_numbers_of_a_rule():
@@ -94,11 +95,12 @@ def test_further_numbers_of_a_rule():
 @pytest.mark.parametrize("option, value", [
     ("epochs", 3), ("batch_size", 50), ("lr", 0.3), ("momentum", 0.5), ("weight_decay", 0.01),
     ("schedule", "constant"), ("augment", "shift1"), ("label_smoothing", 0.25),
-    ("init", "xavier_normal")])
+    ("init", "xavier_normal"), ("clip_norm", 2.0)])
 def test_what_is_given_overrides_the_recipe_alone(option, value):
     def values(found):
         return {"epochs": found.epochs, "batch_size": found.batch_size, "lr": found.optimizer.lr,
                 "momentum": found.optimizer.momentum, "init": found.init,
+                "clip_norm": found.optimizer.clip_norm,
                 "weight_decay": found.optimizer.weight_decay, "augment": str(found.augment),
                 "schedule": found.schedule_text, "label_smoothing": found.label_smoothing}
 
