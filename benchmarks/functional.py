@@ -10,8 +10,13 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from kiso import nn
+from kiso.models.base import Chain
 
-__all__ = ["Algebra", "forward", "pair"]
+__all__ = ["Algebra", "Unknown", "forward", "pair"]
+
+
+class Unknown(TypeError):
+    """A layer that has not been written in another framework's functions."""
 
 
 class Algebra(Protocol):
@@ -39,7 +44,7 @@ def pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
 def forward(f: Algebra, layer: nn.Module, x: Any, named: Mapping[str, Any], name: str = "") -> Any:
     """The layer's output. `named`: parameters and buffers by dotted name, `name` the layer's.
 
-    Errors: TypeError for a layer that no algebra knows.
+    Errors: Unknown for a layer that no algebra knows.
     """
     def inner(part: nn.Module, key: str, value: Any) -> Any:
         return forward(f, part, value, named, f"{name}.{key}" if name else key)
@@ -48,6 +53,10 @@ def forward(f: Algebra, layer: nn.Module, x: Any, named: Mapping[str, Any], name
         case nn.Sequential():
             for i, part in enumerate(layer):
                 x = inner(part, str(i), x)
+            return x
+        case Chain() if type(layer).forward is Chain.forward:
+            for key, part in layer.named_children():
+                x = inner(part, key, x)
             return x
         case nn.Residual():
             way = x if layer.shortcut is None else inner(layer.shortcut, "shortcut", x)
@@ -72,5 +81,5 @@ def forward(f: Algebra, layer: nn.Module, x: Any, named: Mapping[str, Any], name
             return f.sigmoid(x)
         case nn.Dropout():
             return f.dropout(x, layer.p)
-    raise TypeError(f"{type(layer).__name__} has no meaning in other frameworks; add one to "
+    raise Unknown(f"{type(layer).__name__} has no meaning in other frameworks; add one to "
                     "forward()")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kiso import nn
+from kiso import models, nn
+from kiso.models.base import IMAGENET
 
 __all__ = ["NETS", "Net", "samples"]
 
@@ -16,21 +17,25 @@ __all__ = ["NETS", "Net", "samples"]
 class Net:
     """A net, the shape of one sample, and how many samples a step takes."""
 
-    text: str
+    text: str  # its layers, or the name of a net of kiso.models, with options if need be
     shape: tuple[int, ...]
     batch: int
     classes: int = 10
+    pixels: bool = False  # a class for each pixel, not for each sample
 
-    def build(self, seed: int = 0) -> nn.Sequential:
+    def build(self, seed: int = 0) -> nn.Module:
         """The Kiso model; the same weights for the same seed."""
         nn.manual_seed(seed)
+        if models.registry.find(self.text):
+            return models.build(self.text, self.shape, self.classes)
         return nn.from_text(self.text, self.shape)
 
     def step_operations(self) -> int:
         """Floating-point operations of a training step in products and convolutions.
 
         Each layer multiplies and adds for its output, for the gradient of its weights and for the
-        gradient of its input, which the first layer does not need.
+        gradient of its input, which the first layer does not need. Auxiliary heads are not
+        counted (GoogLeNet's have half a percent).
         """
         counts = [row.multiply_adds for row in self.build().summary(self.shape).rows
                   if row.multiply_adds]
@@ -62,18 +67,6 @@ def _vgg16(classes: int) -> str:
     return f"{' '.join(convolutions)} flatten {head}"
 
 
-def _mobilenet(classes: int) -> str:
-    """Separable convolutions: one filter for each channel, then 1x1 (Howard et al. 2017)."""
-    blocks = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5,
-              (1024, 2), (1024, 1))
-    words, c = ["conv32k3s2p1nobias bn relu"], 32
-    for channels, stride in blocks:
-        words.append(f"conv{c}k3s{stride}p1g{c}nobias bn relu "
-                     f"conv{channels}k1p0nobias bn relu")
-        c = channels
-    return f"{' '.join(words)} gap linear{classes}"
-
-
 _PAIRS = " ".join(f"conv{a}k3p1 relu conv{b}k3p{p} relu pool2"
                   for a, b, p in ((16, 16, 1), (32, 32, 2), (64, 64, 1)))
 
@@ -88,13 +81,17 @@ NETS: dict[str, Net] = {
     "vgg16_32": Net(_vgg16(10), (3, 32, 32), 64),
     "resnet18_224": Net("conv64k7s2p3nobias bn relu pool3s2p1 "
                         f"{_stages((64, 128, 256, 512), 2)} gap linear10", (3, 224, 224), 16),
-    "mobilenet_v1_224": Net(_mobilenet(1000), (3, 224, 224), 16, 1000),
+    "mobilenet_v1_224": Net("mobilenet_v1", IMAGENET, 16, 1000),
     "vgg16_224": Net(_vgg16(2), (3, 224, 224), 8, 2),
+    "alexnet_224": Net("alexnet", IMAGENET, 16, 1000),
+    "googlenet_224": Net("googlenet", IMAGENET, 16, 1000),
+    "resnet50_224": Net("resnet50", IMAGENET, 8, 1000),
+    "unet_128": Net("unet", (3, 128, 128), 8, 2, pixels=True),
 }
 
 
 def samples(net: Net, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """A batch of normalised inputs (N, ...) float32 and classes (N,) int64."""
+    """A batch of normalised inputs (N, ...) float32 and classes (N,) int64, or (N, H, W)."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((net.batch, *net.shape), np.float32)
-    return x, rng.integers(0, net.classes, net.batch)
+    return x, rng.integers(0, net.classes, (net.batch, *net.shape[1:] * net.pixels))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.nets import Net, samples
-from kiso import optim
+from kiso import ops, optim
 from kiso.compiler import trace
 from kiso.data import Normalizer
 from kiso.ops import make_key
@@ -27,6 +27,17 @@ class AsIs(Normalizer):
 
     def apply(self, x: Any) -> Any:
         return x
+
+
+class PixelStep(Step):
+    """A step whose targets are a class for each pixel (N, H, W), for scores (N, K, H, W)."""
+
+    def losses(self, output: Any, batch: Any) -> Any:
+        """Mean cross entropy over the pixels of each sample (N,)."""
+        n, k, h, w = ops.shape_of(output)
+        scores = ops.reshape(ops.transpose(output, (0, 2, 3, 1)), (n * h * w, k))
+        found = ops.cross_entropy(scores, ops.reshape(batch["y"], (n * h * w,)), reduction="none")
+        return ops.mean(ops.reshape(found, (n, h * w)), 1)
 
 
 class Kiso:
@@ -49,7 +60,8 @@ class Kiso:
         model = net.build()
         rule = optim.SGD(lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         one = np.ones((), np.float32)
-        step = Step(model, rule, "classification", "cross_entropy", AsIs(0 * one, one))
+        kind = PixelStep if net.pixels else Step
+        step = kind(model, rule, "classification", "cross_entropy", AsIs(0 * one, one))
 
         def f(state: Any, batch: Any) -> tuple[Any, Any]:
             state, metrics = step.train(state, batch)

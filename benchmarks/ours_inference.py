@@ -13,7 +13,7 @@ __all__ = ["KisoAnswers"]
 class KisoAnswers:
     """`step()` is one forward pass of the batch; the outputs (N, K) before any softmax."""
 
-    def __init__(self, model: nn.Sequential, x: np.ndarray, threads: int):
+    def __init__(self, model: nn.Module, x: np.ndarray, threads: int):
         self.fast, self.x = kiso.compile(model, threads), x
 
     def step(self) -> np.ndarray:

@@ -92,7 +92,7 @@ class Algebra:
 class Jax:
     """A model in training, as `ours.Kiso`; `key` gives it Kiso's dropout masks."""
 
-    def __init__(self, net: Net, model: nn.Sequential, threads: int, key: Any = None):
+    def __init__(self, net: Net, model: nn.Module, threads: int, key: Any = None):
         os.environ["NPROC"] = str(threads)  # XLA's threads; read when JAX starts
         import jax
 

@@ -72,7 +72,7 @@ def _window(layer: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
             "pads": 2 * pair(layer.padding), "ceil_mode": int(layer.ceil_mode)}
 
 
-def onnx_model(model: nn.Sequential, shape: tuple[int, ...]) -> bytes:
+def onnx_model(model: nn.Module, shape: tuple[int, ...]) -> bytes:
     """The model in inference mode for inputs of this shape (N, ...), as an ONNX file."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -90,7 +90,7 @@ def onnx_model(model: nn.Sequential, shape: tuple[int, ...]) -> bytes:
 class OnnxAnswers:
     """A session; `step()` is one forward pass of the batch."""
 
-    def __init__(self, model: nn.Sequential, x: np.ndarray, threads: int):
+    def __init__(self, model: nn.Module, x: np.ndarray, threads: int):
         import onnxruntime as ort
 
         options = ort.SessionOptions()

@@ -96,7 +96,7 @@ class Algebra:
 class TensorFlow:
     """A model in training, as `ours.Kiso`; `key` gives it Kiso's dropout masks."""
 
-    def __init__(self, net: Net, model: nn.Sequential, threads: int, key: Any = None):
+    def __init__(self, net: Net, model: nn.Module, threads: int, key: Any = None):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 

@@ -9,25 +9,31 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.functional import Unknown
 from benchmarks.nets import Net, samples
 from benchmarks.ours import LR, MOMENTUM, WEIGHT_DECAY
-from kiso import nn, ops
+from kiso import models, nn, ops
 
 __all__ = ["MODES", "Torch", "TorchAnswers", "twin"]
 
 MODES = ("default", "channels_last", "compile")
 NOISE = 2e-6  # of the root mean square of a layer's output: a little more than float32 rounds
-ROUNDING = ("Conv2d", "Linear", "BatchNorm2d", "AvgPool2d", "Residual", "Sigmoid")
+ROUNDING = ("Conv2d", "ConvTranspose2d", "Linear", "BatchNorm2d", "AvgPool2d", "Residual",
+            "Sigmoid")
 
 
 def twin(layer: nn.Module, drop: Any) -> Any:
     """The PyTorch layer for a Kiso layer, nested alike, so that state dicts carry over.
 
-    `drop(p)` makes the dropout layers. Errors: TypeError for a layer without a twin.
+    `drop(p)` makes the dropout layers. Errors: Unknown for a layer without a twin.
     """
     from torch import nn as tnn
 
+    from benchmarks.zoo_twins import zoo_twin
+
     match layer:
+        case models.Net():
+            return zoo_twin(layer, drop)
         case nn.Sequential():
             return tnn.Sequential(*(twin(inner, drop) for inner in layer))
         case nn.Residual():
@@ -58,10 +64,10 @@ def twin(layer: nn.Module, drop: Any) -> Any:
             return tnn.ReLU(inplace=True)
         case nn.Sigmoid():
             return tnn.Sigmoid()
-    raise TypeError(f"no PyTorch twin for {type(layer).__name__}; add one to twin()")
+    raise Unknown(f"no PyTorch twin for {type(layer).__name__}; add one to twin()")
 
 
-def copy(model: nn.Sequential, drop: Any) -> Any:
+def copy(model: nn.Module, drop: Any) -> Any:
     """The twin of a model with a copy of its weights: training reaches neither from the other."""
     import torch
 
@@ -126,7 +132,7 @@ class Torch:
     With `noise` its layers' outputs are a little wrong, see race.compare.
     """
 
-    def __init__(self, net: Net, model: nn.Sequential, mode: str, threads: int, key: Any = None,
+    def __init__(self, net: Net, model: nn.Module, mode: str, threads: int, key: Any = None,
                  noise: int = 0):
         import torch
 
@@ -149,9 +155,16 @@ class Torch:
 
     def step(self) -> float:
         """One step; the mean loss before the update."""
+        from benchmarks.torch_zoo_more import AUXILIARY
+
         self.optimizer.zero_grad()
-        loss = self.loss(self.run(self.x), self.y)
-        loss.backward()
+        found = self.run(self.x)
+        main, *others = found if isinstance(found, tuple) else (found,)
+        loss = self.loss(main, self.y)
+        total = loss
+        for other in others:  # of the auxiliary heads; the loss that is told is the main one
+            total = total + AUXILIARY * self.loss(other, self.y)
+        total.backward()
         self.optimizer.step()
         return float(loss.detach())
 
@@ -167,7 +180,7 @@ class Torch:
 class TorchAnswers:
     """A model in inference mode; `step()` is one forward pass of the batch."""
 
-    def __init__(self, model: nn.Sequential, x: np.ndarray, mode: str, threads: int):
+    def __init__(self, model: nn.Module, x: np.ndarray, mode: str, threads: int):
         import torch
 
         torch.set_num_threads(threads)

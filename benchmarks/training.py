@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.functional import Unknown
 from benchmarks.machine import machine
 from benchmarks.memory import peak_bytes
 from benchmarks.nets import NETS, Net
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def makers(net: Net, model: nn.Sequential, peers: Sequence[str],
+def makers(net: Net, model: nn.Module, peers: Sequence[str],
            threads: int) -> dict[str, Callable[..., Contender]]:
     """What makes the contenders of these peers, by name."""
     made: dict[str, Callable[..., Contender]] = {}
@@ -173,6 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except WrongResult as error:
             failed = 1
             console.print(f"{name}: NOT MEASURED, the sides disagree: {error}")
+        except Unknown as error:
+            failed = 1
+            console.print(f"{name}: NOT MEASURED, a peer cannot build it: {error}")
         gc.collect()
         write_json(options.json, [row for row, _ in rows])
     if rows:

@@ -16,73 +16,73 @@ from kiso.models.densenet import DenseNet
 
 torch = pytest.importorskip("torch")
 
-from tests.models import torch_nets, torch_nets_more  # noqa: E402
+from benchmarks import torch_zoo, torch_zoo_more  # noqa: E402
 
 PLAN_A: list[int | str] = [4, "M", 8, "M", 16, 16, "M", 32, 32, "M", 32, 32, "M"]
 
 # Text, pixels, the same in PyTorch; widths of 1/8 and the like, so that a step takes no time.
 NETS: dict[str, tuple[int, Callable[[], Any]]] = {
-    "vgg11(width=0.0625, small)": (16, lambda: torch_nets.vgg(PLAN_A, 16, 32, 10)),
+    "vgg11(width=0.0625, small)": (16, lambda: torch_zoo.vgg(PLAN_A, 16, 32, 10)),
     "vgg11_bn(width=0.0625, small=false)": (
-        64, lambda: torch_nets.vgg(PLAN_A, 64, 256, 10, norm=True)),
+        64, lambda: torch_zoo.vgg(PLAN_A, 64, 256, 10, norm=True)),
     "resnet18(width=0.125, small=false)": (
-        64, lambda: torch_nets.resnet((2, 2, 2, 2), 8, 10, large=True)),
+        64, lambda: torch_zoo.resnet((2, 2, 2, 2), 8, 10, large=True)),
     "resnet18(width=0.125, small, shortcut=A)": (
-        16, lambda: torch_nets.resnet((2, 2, 2, 2), 8, 10, shortcut="A")),
+        16, lambda: torch_zoo.resnet((2, 2, 2, 2), 8, 10, shortcut="A")),
     "plain18(width=0.125, small)": (
-        16, lambda: torch_nets.resnet((2, 2, 2, 2), 8, 10, shortcut="none")),
+        16, lambda: torch_zoo.resnet((2, 2, 2, 2), 8, 10, shortcut="none")),
     "resnet50(width=0.0625, small)": (
-        16, lambda: torch_nets.resnet((3, 4, 6, 3), 4, 10, bottleneck=True)),
+        16, lambda: torch_zoo.resnet((3, 4, 6, 3), 4, 10, bottleneck=True)),
     "resnet50(width=0.0625, small, version=1.5)": (
-        16, lambda: torch_nets.resnet((3, 4, 6, 3), 4, 10, bottleneck=True, early=False)),
-    "resnet20(width=0.5)": (16, lambda: torch_nets.resnet((3, 3, 3), 8, 10, shortcut="A")),
-    "plain20(width=0.5)": (16, lambda: torch_nets.resnet((3, 3, 3), 8, 10, shortcut="none")),
+        16, lambda: torch_zoo.resnet((3, 4, 6, 3), 4, 10, bottleneck=True, early=False)),
+    "resnet20(width=0.5)": (16, lambda: torch_zoo.resnet((3, 3, 3), 8, 10, shortcut="A")),
+    "plain20(width=0.5)": (16, lambda: torch_zoo.resnet((3, 3, 3), 8, 10, shortcut="none")),
     "preact_resnet18(width=0.125, small=false)": (
-        64, lambda: torch_nets.preact((2, 2, 2, 2), 8, (8, 16, 32, 64), 10, large=True)),
+        64, lambda: torch_zoo.preact((2, 2, 2, 2), 8, (8, 16, 32, 64), 10, large=True)),
     "preact_resnet50(width=0.0625, small)": (
-        16, lambda: torch_nets.preact((3, 4, 6, 3), 4, (4, 8, 16, 32), 10, bottleneck=True)),
+        16, lambda: torch_zoo.preact((3, 4, 6, 3), 4, (4, 8, 16, 32), 10, bottleneck=True)),
     "preact_resnet20(width=0.5)": (
-        16, lambda: torch_nets.preact((3, 3, 3), 8, (8, 16, 32), 10, shortcut="A")),
+        16, lambda: torch_zoo.preact((3, 3, 3), 8, (8, 16, 32), 10, shortcut="A")),
     "wide_resnet(depth=10, k=2)": (
-        16, lambda: torch_nets.preact((1, 1, 1), 16, (32, 64, 128), 10)),
-    "mobilenet_v1(width=0.25, small)": (32, lambda: torch_nets.mobilenet(8, 10, stride=1)),
-    "DenseNet of few layers": (16, lambda: torch_nets.densenet((2, 3, 2), 4, 10)),
+        16, lambda: torch_zoo.preact((1, 1, 1), 16, (32, 64, 128), 10)),
+    "mobilenet_v1(width=0.25, small)": (32, lambda: torch_zoo.mobilenet(8, 10, stride=1)),
+    "DenseNet of few layers": (16, lambda: torch_zoo.densenet((2, 3, 2), 4, 10)),
     "densenet121(width=0.125, small)": (
-        16, lambda: torch_nets.densenet((6, 12, 24, 16), 4, 10)),
+        16, lambda: torch_zoo.densenet((6, 12, 24, 16), 4, 10)),
     "densenet121(width=0.125, small=false)": (
-        64, lambda: torch_nets.densenet((6, 12, 24, 16), 4, 10, large=True)),
+        64, lambda: torch_zoo.densenet((6, 12, 24, 16), 4, 10, large=True)),
     "alexnet(width=0.0625, small=false)": (
-        67, lambda: torch_nets_more.alexnet((6, 16, 24, 24, 16), 16, 256, 10)),
+        67, lambda: torch_zoo_more.alexnet((6, 16, 24, 24, 16), 16, 256, 10)),
     "alexnet(width=0.0625, small=false, one_tower)": (
-        67, lambda: torch_nets_more.alexnet((4, 12, 24, 16, 16), 16, 256, 10, groups=1,
+        67, lambda: torch_zoo_more.alexnet((4, 12, 24, 16, 16), 16, 256, 10, groups=1,
                                             lrn=False)),
     "alexnet(width=0.0625, small)": (
-        16, lambda: torch_nets_more.alexnet((6, 16, 24, 24, 16), 16, 32, 10, small=True)),
+        16, lambda: torch_zoo_more.alexnet((6, 16, 24, 24, 16), 16, 32, 10, small=True)),
     "alexnet(width=0.0625, small, lrn=false)": (
-        16, lambda: torch_nets_more.alexnet((6, 16, 24, 24, 16), 16, 32, 10, small=True,
+        16, lambda: torch_zoo_more.alexnet((6, 16, 24, 24, 16), 16, 32, 10, small=True,
                                             lrn=False)),
     "zfnet(width=0.0625, small=false)": (
-        64, lambda: torch_nets_more.zfnet((6, 16, 24, 24, 16), 16, 256, 10)),
+        64, lambda: torch_zoo_more.zfnet((6, 16, 24, 24, 16), 16, 256, 10)),
     "zfnet(width=0.0625, small)": (
-        16, lambda: torch_nets_more.zfnet((6, 16, 24, 24, 16), 64, 32, 10, small=True)),
+        16, lambda: torch_zoo_more.zfnet((6, 16, 24, 24, 16), 64, 32, 10, small=True)),
     "googlenet(width=0.125, small=false)": (
-        64, lambda: torch_nets_more.googlenet(8, 10)),
-    "googlenet(width=0.125, small)": (16, lambda: torch_nets_more.googlenet(8, 10, small=True)),
+        64, lambda: torch_zoo_more.googlenet(8, 10)),
+    "googlenet(width=0.125, small)": (16, lambda: torch_zoo_more.googlenet(8, 10, small=True)),
     "googlenet(width=0.125, small, aux=false)": (
-        16, lambda: torch_nets_more.googlenet(8, 10, small=True, aux=False)),
+        16, lambda: torch_zoo_more.googlenet(8, 10, small=True, aux=False)),
     "googlenet(width=0.125, small, torchvision)": (
-        10, lambda: torch_nets_more.googlenet(8, 10, small=True, norm=True)),
-    "lenet1989_1": (16, lambda: torch_nets_more.lenet1989(1, 3, 16, 10)),
-    "lenet1989_2": (16, lambda: torch_nets_more.lenet1989(2, 3, 16, 10)),
-    "lenet1989_3": (16, lambda: torch_nets_more.lenet1989(3, 3, 16, 10)),
-    "lenet1989_4": (13, lambda: torch_nets_more.lenet1989(4, 3, 13, 10)),
-    "lenet1989_5": (16, lambda: torch_nets_more.lenet1989(5, 3, 16, 10)),
-    "autoencoder(width=0.25, code=5)": (13, lambda: torch_nets_more.autoencoder((4, 8, 16), 13, 5)),
-    "unet(width=0.0625)": (20, lambda: torch_nets_more.unet(4, 10)),
-    "unet(width=0.0625, batch_norm)": (32, lambda: torch_nets_more.unet(4, 10, norm=True)),
-    "unet(width=0.015625, padded=false)": (188, lambda: torch_nets_more.unet(1, 10, padding=0)),
-    "fastnet(width=0.125)": (16, lambda: torch_nets_more.fastnet(4, (8, 32, 32), 10)),
-    "lenet5": (28, lambda: torch_nets_more.lenet5(3, 10, border=2, left=5)),
+        10, lambda: torch_zoo_more.googlenet(8, 10, small=True, norm=True)),
+    "lenet1989_1": (16, lambda: torch_zoo_more.lenet1989(1, 3, 16, 10)),
+    "lenet1989_2": (16, lambda: torch_zoo_more.lenet1989(2, 3, 16, 10)),
+    "lenet1989_3": (16, lambda: torch_zoo_more.lenet1989(3, 3, 16, 10)),
+    "lenet1989_4": (13, lambda: torch_zoo_more.lenet1989(4, 3, 13, 10)),
+    "lenet1989_5": (16, lambda: torch_zoo_more.lenet1989(5, 3, 16, 10)),
+    "autoencoder(width=0.25, code=5)": (13, lambda: torch_zoo_more.autoencoder((4, 8, 16), 13, 5)),
+    "unet(width=0.0625)": (20, lambda: torch_zoo_more.unet(4, 10)),
+    "unet(width=0.0625, batch_norm)": (32, lambda: torch_zoo_more.unet(4, 10, norm=True)),
+    "unet(width=0.015625, padded=false)": (188, lambda: torch_zoo_more.unet(1, 10, padding=0)),
+    "fastnet(width=0.125)": (16, lambda: torch_zoo_more.fastnet(4, (8, 32, 32), 10)),
+    "lenet5": (28, lambda: torch_zoo_more.lenet5(3, 10, border=2, left=5)),
 }
 
 
@@ -129,7 +129,8 @@ def reference(theirs: Any, x: np.ndarray, gy: np.ndarray) -> dict[str, np.ndarra
     theirs.eval()
     found = {"inference": theirs(given).detach()}
     theirs.train()
-    y = theirs(given)
+    main, *auxiliary = outputs if isinstance(outputs := theirs(given), tuple) else (outputs,)
+    y = main + torch_zoo_more.AUXILIARY * sum(auxiliary)
     (y * torch.tensor(gy, dtype=torch.float64)).sum().backward()
     found |= {"training": y.detach(), "gradient of x of the net": given.grad}
     found |= {f"gradient of {n}": p.grad for n, p in theirs.named_parameters()}

@@ -1,18 +1,22 @@
 """More nets as PyTorch modules, written from the papers: LeNets, AlexNet, ZFNet, GoogLeNet, nets
-whose output is a picture, the fast one. In training auxiliary outputs are added with their weight.
+whose output is a picture, the fast one. `drop(p)` makes their dropout layers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
+import torch
 
-torch = pytest.importorskip("torch")
+from benchmarks.torch_zoo import relu
+
 t: Any = torch.nn
 F: Any = torch.nn.functional
 
-__all__ = ["alexnet", "autoencoder", "fastnet", "googlenet", "lenet5", "lenet1989", "unet", "zfnet"]
+__all__ = ["AUXILIARY", "alexnet", "autoencoder", "fastnet", "googlenet", "lenet5", "lenet1989",
+           "unet", "zfnet"]
+
+AUXILIARY = 0.3  # of the loss of each auxiliary output of GoogLeNet
 
 
 class Fn(t.Module):
@@ -27,7 +31,7 @@ class Fn(t.Module):
 
 
 def response(x: Any) -> Any:
-    """LRN with summed alpha, term by term."""
+    """LRN with summed alpha, term by term: PyTorch's own layer takes half as long again."""
     squares = F.pad(x * x, (0, 0, 0, 0, 2, 2))
     total = sum(squares[:, i:i + x.shape[1]] for i in range(5))
     return x / (2 + 1e-4 * total) ** 0.75
@@ -38,42 +42,42 @@ def curve(x: Any) -> Any:
 
 
 class Tower(t.Module):
-    """Features and dense layers, torchvision's form."""
+    """Features and dense layers; the numbers of torchvision's, but dropout as in the papers."""
 
-    def __init__(self, features: list[Any], inputs: int, units: int, classes: int):
+    def __init__(self, features: list[Any], inputs: int, units: int, classes: int, drop: Any):
         super().__init__()
         self.features = t.Sequential(*features)
         self.classifier = t.Sequential(
-            t.Dropout(0), t.Linear(inputs, units), t.ReLU(), t.Dropout(0), t.Linear(units, units),
-            t.ReLU(), t.Linear(units, classes))
+            t.Identity(), t.Linear(inputs, units), relu(), drop(0.5), t.Linear(units, units),
+            t.Sequential(relu(), drop(0.5)), t.Linear(units, classes))
 
     def forward(self, x: Any) -> Any:
         return self.classifier(self.features(x).flatten(1))
 
 
 def alexnet(channels: tuple[int, ...], inputs: int, units: int, classes: int, *, groups: int = 2,
-            small: bool = False, lrn: bool = True) -> Any:
+            small: bool = False, lrn: bool = True, drop: Any = t.Dropout) -> Any:
     c1, c2, c3, c4, c5 = channels
     norm = Fn(lambda x: F.max_pool2d(response(x) if lrn else x, 3, 2))
     return Tower([
-        t.Conv2d(3, c1, 5, 1, 2) if small else t.Conv2d(3, c1, 11, 4, 2), t.ReLU(), norm,
-        t.Conv2d(c1, c2, 5, 1, 2, groups=groups), t.ReLU(), norm,
-        t.Conv2d(c2, c3, 3, 1, 1), t.ReLU(), t.Conv2d(c3, c4, 3, 1, 1, groups=groups), t.ReLU(),
-        t.Conv2d(c4, c5, 3, 1, 1, groups=groups), t.ReLU(), t.MaxPool2d(3, 2)],
-        inputs, units, classes)
+        t.Conv2d(3, c1, 5, 1, 2) if small else t.Conv2d(3, c1, 11, 4, 2), relu(), norm,
+        t.Conv2d(c1, c2, 5, 1, 2, groups=groups), relu(), norm,
+        t.Conv2d(c2, c3, 3, 1, 1), relu(), t.Conv2d(c3, c4, 3, 1, 1, groups=groups), relu(),
+        t.Conv2d(c4, c5, 3, 1, 1, groups=groups), relu(), t.MaxPool2d(3, 2)],
+        inputs, units, classes, drop)
 
 
 def zfnet(channels: tuple[int, ...], inputs: int, units: int, classes: int, *,
-          small: bool = False) -> Any:
+          small: bool = False, drop: Any = t.Dropout) -> Any:
     c1, c2, c3, c4, c5 = channels
     return Tower([
-        t.Conv2d(3, c1, 7, 1, 3) if small else t.Conv2d(3, c1, 7, 2, 1), t.ReLU(),
+        t.Conv2d(3, c1, 7, 1, 3) if small else t.Conv2d(3, c1, 7, 2, 1), relu(),
         t.MaxPool2d(3, 2, ceil_mode=True), Fn(response),
-        t.Conv2d(c1, c2, 5, 1, 2) if small else t.Conv2d(c1, c2, 5, 2), t.ReLU(),
+        t.Conv2d(c1, c2, 5, 1, 2) if small else t.Conv2d(c1, c2, 5, 2), relu(),
         t.MaxPool2d(3, 2, ceil_mode=True), Fn(response),
-        t.Conv2d(c2, c3, 3, 1, 1), t.ReLU(), t.Conv2d(c3, c4, 3, 1, 1), t.ReLU(),
-        t.Conv2d(c4, c5, 3, 1, 1), t.ReLU(), t.MaxPool2d(3, 2, ceil_mode=True)],
-        inputs, units, classes)
+        t.Conv2d(c2, c3, 3, 1, 1), relu(), t.Conv2d(c3, c4, 3, 1, 1), relu(),
+        t.Conv2d(c4, c5, 3, 1, 1), relu(), t.MaxPool2d(3, 2, ceil_mode=True)],
+        inputs, units, classes, drop)
 
 
 class Unit(t.Module):
@@ -85,7 +89,7 @@ class Unit(t.Module):
         self.norm = norm
 
     def forward(self, x: Any) -> Any:
-        return torch.relu(self.bn(self.conv(x)) if self.norm else self.conv(x))
+        return torch.relu_(self.bn(self.conv(x)) if self.norm else self.conv(x))
 
 
 class Inception(t.Module):
@@ -103,15 +107,17 @@ class Inception(t.Module):
 
 
 class Head(t.Module):
-    def __init__(self, c: int, width: int, classes: int, norm: bool):
+    def __init__(self, c: int, width: int, classes: int, norm: bool, drop: Any):
         super().__init__()
         self.conv = Unit(c, 128 // width, 1, norm)
+        self.dropout = drop(0.7)
         self.fc1 = t.Linear(16 * 128 // width, 1024 // width)
         self.fc2 = t.Linear(1024 // width, classes)
 
     def forward(self, x: Any) -> Any:
         x = F.avg_pool2d(x, 5, 3) if x.shape[-1] == 14 else F.adaptive_avg_pool2d(x, 4)
-        return self.fc2(torch.relu(self.fc1(self.conv(x).flatten(1))))
+        x = torch.relu_(self.fc1(self.conv(x).flatten(1)))
+        return self.fc2(self.dropout(x))
 
 
 TABLE = {"3a": [64, 96, 128, 16, 32, 32], "3b": [128, 128, 192, 32, 96, 64],
@@ -122,7 +128,9 @@ TABLE = {"3a": [64, 96, 128, 16, 32, 32], "3b": [128, 128, 192, 32, 96, 64],
 
 
 class GoogLeNet(t.Module):
-    def __init__(self, width: int, classes: int, small: bool, norm: bool, aux: bool):
+    """In training with auxiliary outputs a tuple: the main one, the early one, the late one."""
+
+    def __init__(self, width: int, classes: int, small: bool, norm: bool, aux: bool, drop: Any):
         super().__init__()
         self.conv1 = Unit(3, 64 // width, 3 if small else 7, norm, 1 if small else 2)
         self.conv2 = Unit(64 // width, 64 // width, 1, norm)
@@ -133,8 +141,9 @@ class GoogLeNet(t.Module):
             setattr(self, f"inception{name}", Inception(c, thin, norm))
             c = thin[0] + thin[2] + thin[4] + thin[5]
             if aux and name in ("4a", "4d"):
-                head = Head(c, width, classes, norm)
+                head = Head(c, width, classes, norm, drop)
                 setattr(self, "aux1" if name == "4a" else "aux2", head)
+        self.dropout = drop(0.4)
         self.fc = t.Linear(c, classes)
         self.small, self.normed, self.aux = small, norm, aux
 
@@ -152,15 +161,13 @@ class GoogLeNet(t.Module):
         late = self.inception4d(self.inception4c(self.inception4b(early)))
         x = F.max_pool2d(self.inception4e(late), *((2, 2) if self.normed else (3, 2)),
                          ceil_mode=True)
-        x = self.fc(self.inception5b(self.inception5a(x)).mean((2, 3)))
-        if self.training and self.aux:
-            x = x + 0.3 * (self.aux1(early) + self.aux2(late))
-        return x
+        x = self.fc(self.dropout(self.inception5b(self.inception5a(x)).mean((2, 3))))
+        return (x, self.aux1(early), self.aux2(late)) if self.training and self.aux else x
 
 
 def googlenet(width: int, classes: int, *, small: bool = False, norm: bool = False,
-              aux: bool = True) -> Any:
-    return GoogLeNet(width, classes, small, norm, aux)
+              aux: bool = True, drop: Any = t.Dropout) -> Any:
+    return GoogLeNet(width, classes, small, norm, aux, drop)
 
 
 class Unshared(t.Module):
@@ -267,13 +274,13 @@ def autoencoder(channels: tuple[int, ...], size: int, code: int) -> Any:
     more = [1 - n % 2 for n in sizes]
     net = t.Module()
     net.encoder = t.Sequential(
-        t.Conv2d(3, a, 3, 2, 1), t.ReLU(), t.Conv2d(a, b, 3, 2, 1), t.ReLU(),
-        t.Conv2d(b, c, 3, 2, 1), t.ReLU(), t.Flatten(), t.Linear(c * sizes[3]**2, code))
+        t.Conv2d(3, a, 3, 2, 1), relu(), t.Conv2d(a, b, 3, 2, 1), relu(),
+        t.Conv2d(b, c, 3, 2, 1), relu(), t.Flatten(), t.Linear(c * sizes[3]**2, code))
     net.decoder = t.Sequential(
         t.Linear(code, c * sizes[3]**2), t.Unflatten(1, (c, sizes[3], sizes[3])),
-        t.ReLU(), t.ConvTranspose2d(c, b, 3, 2, 1, more[2]),
-        t.ReLU(), t.ConvTranspose2d(b, a, 3, 2, 1, more[1]),
-        t.ReLU(), t.ConvTranspose2d(a, 3, 3, 2, 1, more[0]))
+        relu(), t.ConvTranspose2d(c, b, 3, 2, 1, more[2]),
+        relu(), t.ConvTranspose2d(b, a, 3, 2, 1, more[1]),
+        relu(), t.ConvTranspose2d(a, 3, 3, 2, 1, more[0]))
     net.forward = lambda x: net.decoder(net.encoder(x))
     return net
 
@@ -287,7 +294,7 @@ class Double(t.Module):
         self.bn2 = t.BatchNorm2d(out) if norm else t.Identity()
 
     def forward(self, x: Any) -> Any:
-        return torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
+        return torch.relu_(self.bn2(self.conv2(torch.relu_(self.bn1(self.conv1(x))))))
 
 
 class UNet(t.Module):
@@ -330,8 +337,8 @@ class FastBlock(t.Module):
         self.bn2 = t.BatchNorm2d(out)
 
     def forward(self, x: Any) -> Any:
-        h = torch.relu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
-        return h + torch.relu(self.bn2(self.conv2(h)))
+        h = torch.relu_(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        return h + torch.relu_(self.bn2(self.conv2(h)))
 
 
 class FastNet(t.Module):
@@ -344,7 +351,7 @@ class FastNet(t.Module):
         self.fc = t.Linear(channels[-1], classes, bias=False)
 
     def forward(self, x: Any) -> Any:
-        x = self.blocks(torch.relu(self.bn1(self.conv1(x))))
+        x = self.blocks(torch.relu_(self.bn1(self.conv1(x))))
         return self.fc(x.amax((2, 3))) / 8
 
 

@@ -1,19 +1,26 @@
 """The nets of the zoo once more as PyTorch modules, written from the papers and torchvision's
-attribute names, not from Kiso's files: the same weights must give the same numbers."""
+attribute names, not from Kiso's files: the same weights must give the same numbers.
+
+ReLU writes over its input, as in torchvision. Only what needs PyTorch imports this file.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 t: Any = torch.nn
 
-__all__ = ["densenet", "mobilenet", "preact", "resnet", "vgg"]
+__all__ = ["densenet", "mobilenet", "preact", "relu", "resnet", "vgg"]
 
 
-class Residual(t.Module):
+def relu() -> Any:
+    """A ReLU that writes over its input."""
+    return t.ReLU(inplace=True)
+
+
+class Block(t.Module):
     """Basic block or bottleneck of torchvision's form; `early`: stride in the first 1x1."""
 
     def __init__(self, c: int, width: int, stride: int, kernels: tuple[int, ...], early: bool,
@@ -35,14 +42,14 @@ class Residual(t.Module):
         y = x
         for i in range(1, len(self.kernels) + 1):
             y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
-            y = y if i == len(self.kernels) else torch.relu(y)
+            y = y if i == len(self.kernels) else torch.relu_(y)
         if self.shortcut == "B":
             x = self.downsample(x) if hasattr(self, "downsample") else x
         elif self.shortcut == "A":
             x = torch.nn.functional.avg_pool2d(x, 1, self.stride)
             zeros = torch.zeros(x.shape[0], self.out - x.shape[1], *x.shape[2:], dtype=x.dtype)
             x = torch.cat([x, zeros], 1)
-        return torch.relu(y if self.shortcut == "none" else y + x)
+        return torch.relu_(y if self.shortcut == "none" else y + x)
 
 
 class ResNet(t.Module):
@@ -58,13 +65,13 @@ class ResNet(t.Module):
             blocks = []
             for k in range(count):
                 stride = 2 if i and not k else 1
-                blocks.append(Residual(c, first * 2**i, stride, kernels, early, shortcut))
+                blocks.append(Block(c, first * 2**i, stride, kernels, early, shortcut))
                 c = blocks[-1].out
             setattr(self, f"layer{i + 1}", t.Sequential(*blocks))
         self.fc = t.Linear(c, classes)
 
     def forward(self, x: Any) -> Any:
-        x = self.pool(torch.relu(self.bn1(self.conv1(x))))
+        x = self.pool(torch.relu_(self.bn1(self.conv1(x))))
         for i in range(self.stages):
             x = getattr(self, f"layer{i + 1}")(x)
         return self.fc(x.mean((2, 3)))
@@ -86,12 +93,12 @@ class VGG(t.Module):
                 layers.append(t.MaxPool2d(2) if size > 1 else t.Identity())
                 size = max(1, size // 2)
                 continue
-            layers += [t.Conv2d(c, word, 3, padding=1), *[t.BatchNorm2d(word)] * norm, t.ReLU()]
+            layers += [t.Conv2d(c, word, 3, padding=1), *[t.BatchNorm2d(word)] * norm, relu()]
             c = word
         self.features = t.Sequential(*layers)
         self.classifier = t.Sequential(
-            t.Linear(c * size * size, units), t.ReLU(), t.Dropout(), t.Linear(units, units),
-            t.ReLU(), t.Dropout(), t.Linear(units, classes))
+            t.Linear(c * size * size, units), relu(), t.Dropout(), t.Linear(units, units),
+            relu(), t.Dropout(), t.Linear(units, classes))
 
     def forward(self, x: Any) -> Any:
         return self.classifier(self.features(x).flatten(1))
@@ -118,10 +125,10 @@ class PreActUnit(t.Module):
         self.first, self.depth, self.out, self.stride = first, len(kernels), out, stride
 
     def forward(self, x: Any) -> Any:
-        active = x if self.first else torch.relu(self.bn1(x))
+        active = x if self.first else torch.relu_(self.bn1(x))
         y = self.conv1(active)
         for i in range(2, self.depth + 1):
-            y = getattr(self, f"conv{i}")(torch.relu(getattr(self, f"bn{i}")(y)))
+            y = getattr(self, f"conv{i}")(torch.relu_(getattr(self, f"bn{i}")(y)))
         if hasattr(self, "downsample"):
             return y + self.downsample(active)
         if self.out == x.shape[1]:
@@ -151,10 +158,10 @@ class PreAct(t.Module):
         self.fc = t.Linear(c, classes)
 
     def forward(self, x: Any) -> Any:
-        x = self.pool(torch.relu(self.bn1(self.conv1(x))))
+        x = self.pool(torch.relu_(self.bn1(self.conv1(x))))
         for i in range(self.stages):
             x = getattr(self, f"layer{i + 1}")(x)
-        return self.fc(torch.relu(self.bn2(x)).mean((2, 3)))
+        return self.fc(torch.relu_(self.bn2(x)).mean((2, 3)))
 
 
 def preact(counts: tuple[int, ...], stem: int, widths: tuple[int, ...], classes: int, *,
@@ -173,8 +180,8 @@ class Separable(t.Module):
         self.bn2 = t.BatchNorm2d(out)
 
     def forward(self, x: Any) -> Any:
-        x = torch.relu(self.bn1(self.depthwise(x)))
-        return torch.relu(self.bn2(self.pointwise(x)))
+        x = torch.relu_(self.bn1(self.depthwise(x)))
+        return torch.relu_(self.bn2(self.pointwise(x)))
 
 
 class MobileNet(t.Module):
@@ -191,7 +198,7 @@ class MobileNet(t.Module):
         self.fc = t.Linear(c, classes)
 
     def forward(self, x: Any) -> Any:
-        x = self.blocks(torch.relu(self.bn1(self.conv1(x))))
+        x = self.blocks(torch.relu_(self.bn1(self.conv1(x))))
         return self.fc(x.mean((2, 3)))
 
 
@@ -209,8 +216,8 @@ class DenseLayer(t.Module):
         self.conv2 = t.Conv2d(4 * growth, growth, 3, 1, 1, bias=False)
 
     def forward(self, before: list[Any]) -> Any:
-        y = self.conv1(torch.relu(self.norm1(torch.cat(before, 1))))
-        return self.conv2(torch.relu(self.norm2(y)))
+        y = self.conv1(torch.relu_(self.norm1(torch.cat(before, 1))))
+        return self.conv2(torch.relu_(self.norm2(y)))
 
 
 class DenseBlock(t.ModuleDict):
@@ -226,7 +233,7 @@ class DenseNet(t.Module):
         super().__init__()
         c = 2 * growth
         parts = {"conv0": t.Conv2d(3, c, 7 if large else 3, 2 if large else 1, 3 if large else 1,
-                                   bias=False), "norm0": t.BatchNorm2d(c), "relu0": t.ReLU()}
+                                   bias=False), "norm0": t.BatchNorm2d(c), "relu0": relu()}
         if large:
             parts["pool0"] = t.MaxPool2d(3, 2, 1)
         for i, count in enumerate(counts, 1):
@@ -235,7 +242,7 @@ class DenseNet(t.Module):
             c += count * growth
             if i < len(counts):
                 transition = t.Sequential()
-                for name, layer in (("norm", t.BatchNorm2d(c)), ("relu", t.ReLU()),
+                for name, layer in (("norm", t.BatchNorm2d(c)), ("relu", relu()),
                                     ("conv", t.Conv2d(c, c // 2, 1, bias=False)),
                                     ("pool", t.AvgPool2d(2))):
                     transition.add_module(name, layer)
@@ -248,7 +255,7 @@ class DenseNet(t.Module):
         self.classifier = t.Linear(c, classes)
 
     def forward(self, x: Any) -> Any:
-        return self.classifier(torch.relu(self.features(x)).mean((2, 3)))
+        return self.classifier(torch.relu_(self.features(x)).mean((2, 3)))
 
 
 def densenet(counts: tuple[int, ...], growth: int, classes: int, large: bool = False) -> Any:
