@@ -12,7 +12,8 @@ import numpy as np
 __all__ = ["Contender", "WrongResult", "compare", "race"]
 
 TOLERANCE = 1e-4
-LARGEST = 0.02  # no rounding explains more
+LARGEST = 0.02  # rounding explains more only where it does so to the peer as well
+AS_PEER = 1.5
 NOISES = (1, -1, 2, -2)
 SECONDS = 0.25  # what one turn of a contender lasts, about
 
@@ -49,7 +50,8 @@ def compare(ours: Contender, peer: Contender, judge: Callable[[int], Contender],
     numbers: what is decided by less than the noise falls the other way in one of them. How far
     they move a gradient is what rounding can do to it. Loss and statistics do not jump; they must
     be within the tolerance of float64, each gradient within the tolerance plus twice its own
-    movement, and never more than 2 % off. Errors: WrongResult with the worst tensor.
+    movement, and never more than 2 % off, or 1.5 times as far as the peer is from float64 with the
+    same tensor (in ResNet-50 that is 2 % itself). Errors: WrongResult with the worst tensor.
     """
     ours_loss, peer_loss = ours.step(), peer.step()
     found = _differences(ours, peer) | {"loss": abs(ours_loss - peer_loss) / abs(peer_loss)}
@@ -58,6 +60,7 @@ def compare(ours: Contender, peer: Contender, judge: Callable[[int], Contender],
     exact = judge(0)
     loss = exact.step()
     mine = _differences(ours, exact) | {"loss": abs(ours_loss - loss) / abs(loss)}
+    theirs = _differences(peer, exact) | {"loss": abs(peer_loss - loss) / abs(loss)}
     moved = dict.fromkeys(mine, 0.0)
     for number in NOISES:
         noisy = judge(number)
@@ -65,7 +68,8 @@ def compare(ours: Contender, peer: Contender, judge: Callable[[int], Contender],
         for name, by in _differences(noisy, exact).items():
             moved[name] = max(moved[name], by)
     allowed = {name: tolerance if name.startswith(("loss", "statistic"))
-               else min(tolerance + 2 * by, LARGEST) for name, by in moved.items()}
+               else min(tolerance + 2 * by, max(LARGEST, AS_PEER * theirs[name]))
+               for name, by in moved.items()}
     wrong = {name: error for name, error in mine.items() if not error <= allowed[name]}
     if wrong:
         worst = max(wrong, key=lambda n: _badness(wrong[n]) / allowed[n])

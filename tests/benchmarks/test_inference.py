@@ -36,6 +36,26 @@ def test_a_net_is_checked_and_timed(peer: str, module: str, tmp_path: Path,
         assert len(times) == (2 if peer == "torch" else 1) and min(times) > 0
 
 
+@pytest.mark.parametrize(("peer", "module"), [("torch", "torch"), ("onnxruntime", "onnxruntime")])
+def test_a_net_of_the_zoo_is_checked(peer: str, module: str,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(module)
+    monkeypatch.setattr("benchmarks.race.SECONDS", 0.001)
+    told: list[str] = []
+    net = Net("mobilenet_v1(width=0.25)", (3, 32, 32), 2)
+    inference.measure("mobilenet", net, (peer,), rounds=1, threads=1, compile_seconds=None,
+                      note=told.append)
+    assert "outputs agree" in told[0]
+
+
+def test_what_onnx_cannot_hold_is_told(monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setitem(inference.NETS, "mlp", Net("unet(width=0.0625)", (3, 16, 16), 1, 2))
+    assert inference.main(["--nets", "mlp", "--peers", "onnxruntime", "--batches", "1"]) == 1
+    assert "NOT MEASURED: UNet has no meaning" in capsys.readouterr().out
+
+
 def test_other_answers_are_found() -> None:
     y = np.ones((2, 3), np.float32)
     assert inference.agree({"kiso": y, "torch": y + 1e-5}) == pytest.approx(1e-5, rel=0.1)

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks import training
+from benchmarks.functional import Unknown
+from benchmarks.memory import peak_bytes
 from benchmarks.nets import NETS, Net, samples
 from benchmarks.ours import Kiso
 from benchmarks.race import WrongResult, compare, race
-from kiso import nn
+from kiso import models, nn
 
 TINY = Net("conv4k3s2p1nobias bn relu pool2 res(conv4k3p1 relu | conv4k1p0) avgpool2 gap "
            "linear6 sigmoid dropout0.5 linear3", (2, 17, 16), 5, 3)
@@ -72,6 +74,68 @@ def test_nets_take_their_samples() -> None:
     assert [c.out_channels for c in convolutions] == [16, 16, 32, 32, 64, 64]
 
 
+ZOO = {  # the nets of kiso.models that are raced, thin and small
+    "alexnet": Net("alexnet(width=0.0625, small=false)", (3, 67, 67), 4),
+    "googlenet": Net("googlenet(width=0.125)", (3, 64, 64), 4),
+    "mobilenet_v1": Net("mobilenet_v1(width=0.25)", (3, 32, 32), 4),
+    "resnet50": Net("resnet50(width=0.0625)", (3, 64, 64), 4),
+    "unet": Net("unet(width=0.0625)", (3, 32, 32), 4, 3, pixels=True),
+}
+
+
+def test_every_net_of_the_zoo_is_tried_here() -> None:
+    raced = {net.text for net in NETS.values() if models.registry.find(net.text)}
+    assert raced == set(ZOO)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_nets_of_the_zoo_are_checked_and_timed(name: str, monkeypatch: pytest.MonkeyPatch
+                                               ) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr("benchmarks.race.SECONDS", 0.001)
+    told: list[str] = []
+    row, seconds = training.measure(name, ZOO[name], rounds=1, threads=1, note=told.append)
+    assert "Kiso and torch agree" in told[0]
+    assert min(row["kiso_ms"], row["torch_default_ms"], row["gflops"], seconds) > 0
+
+
+@pytest.mark.parametrize(("name", "attribute", "wrong"), [
+    ("googlenet", "benchmarks.torch_zoo_more.AUXILIARY", 0.31),
+    ("alexnet", "benchmarks.torch_zoo_more.response", lambda x: x / 2**0.75),
+    ("unet", "benchmarks.peer_torch.WEIGHT_DECAY", 0.0)])
+def test_another_net_is_not_timed(name: str, attribute: str, wrong: Any,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another weight of the heads' losses, no response normalisation, another update rule."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr(attribute, wrong)
+    with pytest.raises(WrongResult):
+        training.check(name, ZOO[name], Kiso(ZOO[name], 1), ("torch",), 1, print)
+
+
+def test_a_class_for_each_pixel() -> None:
+    net = ZOO["unet"]
+    x, y = samples(net)
+    assert x.shape == (4, 3, 32, 32) and y.shape == (4, 32, 32) and set(y.flat) == {0, 1, 2}
+    scores = net.build().train()(x).data.astype(np.float64)
+    of_all = np.log(np.exp(scores).sum(1)) - np.take_along_axis(scores, y[:, None], 1)[:, 0]
+    assert Kiso(net, 1).step() == pytest.approx(of_all.mean(), rel=1e-5)
+
+
+def test_what_a_peer_cannot_build_is_told(monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setitem(training.NETS, "mlp", Net("vgg11(width=0.0625)", (3, 16, 16), 2))
+    assert training.main(["--nets", "mlp", "--no-memory", "--no-compile"]) == 1
+    assert "NOT MEASURED, a peer cannot build it: no PyTorch twin for vgg11" in \
+        capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
+def test_memory_of_a_net_of_the_zoo() -> None:
+    pytest.importorskip("torch")
+    assert peak_bytes("kiso", ZOO["unet"], 1) > 0 and peak_bytes("default", ZOO["unet"], 1) > 0
+
+
 def test_compare_finds_what_differs() -> None:
     def never(_: int) -> Fixed:
         raise AssertionError("the judge was not needed")
@@ -97,6 +161,13 @@ def test_what_noise_moves_is_excused_and_nothing_else() -> None:
             compare(wrong, Fixed(1, 2), judge)
     with pytest.raises(WrongResult):  # the cap: rounding does not explain 3 %
         compare(Fixed(1, 2, 1.03), Fixed(1, 2), lambda noise: Fixed(1, 2, 1 + 0.03 * abs(noise)))
+    # Unless the peer is off as far, and noise as well.
+    assert compare(Fixed(1, 2, 1.03), Fixed(1, 2, 0.975),
+                   lambda noise: Fixed(1, 2, 1 + 0.03 * abs(noise))) == pytest.approx(0.03)
+    for peer, noise in ((1.019, 0.03), (0.975, 0.014)):
+        with pytest.raises(WrongResult):
+            compare(Fixed(1, 2, 1.03), Fixed(1, 2, peer),
+                    lambda n, noise=noise: Fixed(1, 2, 1 + noise * bool(n)))
 
 
 def test_a_relu_decided_by_rounding_is_excused_but_no_wrong_gradient() -> None:
@@ -212,8 +283,11 @@ def test_other_peers_agree(peer: str) -> None:
     pytest.importorskip(peer)
     net = Net(TINY.text.replace("sigmoid ", ""), (2, 16, 16), 5, 3)
     told: list[str] = []
-    training.check("tiny", net, Kiso(net, 1), (peer,), 1, told.append)
-    assert peer in told[0]
+    for tried in (net, ZOO["mobilenet_v1"]):
+        training.check("tiny", tried, Kiso(tried, 1), (peer,), 1, told.append)
+    assert len(told) == 2 and all(peer in line for line in told)
+    with pytest.raises(Unknown, match="LocalResponseNorm"):
+        training.check("lrn", ZOO["alexnet"], Kiso(ZOO["alexnet"], 1), (peer,), 1, print)
 
 
 def test_a_peer_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch,
