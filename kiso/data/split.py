@@ -119,6 +119,10 @@ def partition(n: int, parts: Sequence[float], *, seed: int, labels: npt.ArrayLik
     `labels` (n,) makes it stratified: every class is dealt by the same fractions, and a class of at
     least as many samples as there are parts is in every part. `groups` (n,) keeps rows of one group
     number together (identical pictures), in the class of the group's first row.
+
+    A class is dealt by its own samples alone, up to a sample by rounding: another class more or
+    fewer moves none of them. So a net that is fine-tuned to a further class is not tested with what
+    it has learnt from.
     """
     strata = np.zeros(n, np.int64) if labels is None else np.asarray(labels)
     group = np.arange(n) if groups is None else np.asarray(groups)
@@ -132,7 +136,7 @@ def partition(n: int, parts: Sequence[float], *, seed: int, labels: npt.ArrayLik
     owed = [0.0 for _ in parts]
     for stratum in np.unique(strata[first]):
         members = np.flatnonzero(strata[first] == stratum)
-        members = members[np.argsort(draws[first[members]], kind="stable")]
+        members = members[np.argsort(draws[:len(members)], kind="stable")]
         its = [units[int(i)] for i in members]
         wanted = counts(sum(map(len, its)), parts, owed)
         for part, more in zip(dealt, _fill(its, wanted), strict=True):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiso.data import batches, order
-from kiso.data.split import counts, fractions, partition
+from kiso.data.split import DEFAULT_FRACTIONS, counts, fractions, partition
 from kiso.errors import ConfigError
 
 SEEDS = st.integers(0, 2**64 - 1)
@@ -39,6 +39,16 @@ def test_totals_come_out_right_over_many_uneven_classes():
     labels = np.repeat(np.arange(10), [98, 97, 103, 99, 101, 96, 104, 99, 103, 100])
     rows = partition(1000, (0.7, 0.15, 0.15), seed=0, labels=labels)
     assert [len(part) for part in rows] == [700, 150, 150]
+
+
+@given(st.permutations(["a"] * 20 + ["b"] * 40 + ["c"] * 60), SEEDS)
+def test_a_further_class_moves_no_sample_of_the_others(labels, seed):
+    every, few = np.array(labels), np.array([label for label in labels if label != "b"])
+    rows = np.flatnonzero(every != "b")
+    whole = partition(len(every), DEFAULT_FRACTIONS, seed=seed, labels=every)
+    without = partition(len(few), DEFAULT_FRACTIONS, seed=seed, labels=few)
+    for one, other in zip(whole, without, strict=True):
+        assert [row for row in one if every[row] != "b"] == rows[other].tolist()
 
 
 @given(LABELS, PARTS, SEEDS, st.integers(1, 40))
