@@ -72,9 +72,9 @@ def test_all_recipes_in_one_table(kiso: Kiso, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("COLUMNS", "240")
     rows = kiso("models", "--recipes").out.splitlines()
     (row,) = (row for row in rows if row.startswith(" vgg"))
-    for part in ("64", "74", "clip norm 1)", "multistep:2/3,5/6,14/15:0.1",
+    for part in ("64", "74", "clip norm 2)", "multistep:4/5,14/15:0.1",
                  "momentum (lr 0.01, momentum 0.9, weight decay 0.0005, ",
-                 "shift/8 scale0.2 flip", "Simonyan, Zisserman 2015"):
+                 "shift/14 flip colour0.1", "Simonyan, Zisserman 2015"):
         assert part in row
 
 

@@ -89,9 +89,9 @@ NETS: dict[str, tuple[int, Callable[[], Any]]] = {
     "vgg11(width=0.0625)": (LARGE, lambda: torch_zoo.vgg(PLAN_A, LARGE, 256, 10)),
     "resnet18(width=0.125)": (
         LARGE, lambda: torch_zoo.resnet((2, 2, 2, 2), 8, 10, large=True)),
-    "mobilenet_v1(width=0.25)": (LARGE, lambda: torch_zoo.mobilenet(8, 10, stride=2)),
-    "densenet121(width=0.125)": (
-        LARGE, lambda: torch_zoo.densenet((6, 12, 24, 16), 4, 10, large=True)),
+    "mobilenet_v1(width=0.0625)": (LARGE, lambda: torch_zoo.mobilenet(2, 10, stride=2)),
+    "densenet121(width=0.0625)": (
+        LARGE, lambda: torch_zoo.densenet((6, 12, 24, 16), 2, 10, large=True)),
     "alexnet(width=0.0625)": (
         LARGE, lambda: torch_zoo_more.alexnet((6, 16, 24, 24, 16), 36 * 16, 256, 10)),
     "zfnet(width=0.0625)": (
