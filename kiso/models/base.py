@@ -24,7 +24,7 @@ from kiso.text import tr
 
 __all__ = ["FROM_DATA", "IMAGENET", "MODELS", "SMALL_BELOW", "Card", "Chain", "Common", "Entry",
            "Large", "Net", "Size", "Sized", "call_text", "classes_of", "he_out", "is_small", "net",
-           "scaled", "sides", "text_net"]
+           "reached", "scaled", "sides", "text_net"]
 
 Size = int | tuple[int, int]
 P = ParamSpec("P")
@@ -91,6 +91,12 @@ class Card:
     differences: tuple[str, ...] = ()  # from torchvision's net of this name, or the paper's
     recipe: str = ""  # how it is trained (train/recipes.py); "": the one of its own name, if any
     links: int = 0  # uses of weights and biases in a sample, where the paper counts them
+
+
+def reached(accuracy: str, data: str, epochs: int) -> str:
+    """For Card.measured: what docs/benchmarks.md shows with its command."""
+    return tr("{accuracy} % on the test part of {data} after {epochs} epochs", accuracy=accuracy,
+              data=data, epochs=epochs)
 
 
 @dataclass(frozen=True)
