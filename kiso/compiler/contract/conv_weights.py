@@ -67,8 +67,7 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int, strides: tuple[int
     rows, line = kh * kw * inner, wide.kernel[1] * inner * wide.outputs
     sk, sl, sc, so = strides
     code = library.function(name, ("parts", "gw"))
-    source, target = code.pointers
-    begin, end = code.numbers
+    (source, target), (begin, end) = code.pointers, code.numbers
     for r in code.rounds(begin, end):
         t, c = r // inner, r % inner
         k, l = t // kw, t % kw
@@ -180,8 +179,7 @@ class _Writer:
         return self.conv.height if self.clipped else self._reach(0, rows)
 
     def write(self) -> Driver:
-        code, conv, units = self.code, self.conv, self.units
-        begin, end = code.numbers
+        code, conv, units, (begin, end) = self.code, self.conv, self.units, self.code.numbers
         if not self.parts:
             for n, count, first, _ in code.sums(self.samples):
                 self._block(_Part(n, count, 0, conv.out[0], begin, end, not first))
