@@ -49,6 +49,13 @@ OTHERS = [
     Conv(2, 4, 4, 130, 20, (3, 3), (2, 1), (3, 5), (2, 3)),   # taps that see no pixel
     Conv(3, 6, 5, 34, 34, (3, 3), (1, 1), (1, 1), groups=2),
     Conv(2, 5, 6, 12, 24, (3, 3), (2, 2), (1, 1), groups=12),
+    Conv(3, 9, 7, 37, 37, (3, 3), (1, 1), (1, 1), groups=37),            # depthwise
+    Conv(4, 13, 11, 20, 20, (3, 3), (2, 2), (1, 1), groups=20),
+    Conv(2, 14, 15, 16, 16, (3, 3), (1, 2), (2, 3), (2, 3), groups=16),
+    Conv(1, 4, 5, 3, 3, (3, 3), (2, 1), (4, 4), (3, 2), groups=3),       # rows without a tap
+    Conv(2, 12, 9, 18, 18, (5, 5), (1, 1), (2, 2), groups=18),           # taps of several kernels
+    Conv(2, 40, 70, 5, 5, (3, 2), (1, 1), (1, 0), groups=5),             # several blocks of rows
+    Conv(2, 8, 7, 6, 18, (3, 3), (2, 2), (1, 1), groups=6),              # three filters a channel
     Conv(1, 40, 33, 40, 20, (3, 3), (1, 2), (1, 1)),          # rows of a sample
     Conv(50, 14, 14, 24, 20, (3, 3), padding=(1, 1)),         # several blocks of all pixels
     Conv(3, 12, 12, 6, 70, (5, 5)),
@@ -119,3 +126,27 @@ def test_threads_do_not_change_bits(channels, outputs, size, columns):
     close(first, expected, conv.batch * size * size)
     for other in more:
         np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2"])
+@pytest.mark.parametrize("conv", [
+    Conv(13, 15, 14, 40, 40, (3, 3), (1, 1), (1, 1), groups=40),   # in 12 parts
+    Conv(3, 16, 15, 520, 520, (3, 3), (2, 2), (1, 1), groups=520),
+    Conv(2, 9, 11, 24, 24, (3, 3), (1, 1), (2, 2), (2, 2), groups=24),
+    Conv(2, 9, 11, 7, 14, (3, 3), (1, 2), (1, 1), groups=7)], ids=str)
+def test_depthwise_through_the_whole_compiler(conv, target, monkeypatch):
+    """Forward and both gradients, the same bits for every number of threads."""
+    monkeypatch.setenv("KISO_TARGET", target)
+    kind = {"stride": conv.stride, "padding": tuple((p, p) for p in conv.padding),
+            "dilation": conv.dilation, "groups": conv.groups}
+    x, gy = (a.transpose(0, 3, 1, 2) for a in values(conv))
+    W = normal(3, conv.outputs, 1, *conv.kernel)
+    for op, given in ((ops.ConvWeightGrad(**kind, kernel=conv.kernel), (x, gy)),
+                      (ops.ConvInputGrad(**kind, spatial=conv.size), (gy, W)),
+                      (ops.Conv(**kind), (x, W))):
+        graph = trace(op, *given).graph
+        first, *others = (compile_graph(graph, threads=n)(*given)[0] for n in (1, 2, 3))
+        for other in others:
+            np.testing.assert_array_equal(other, first)
+        exact = op(*(a.astype(np.float64) for a in given))
+        np.testing.assert_allclose(first, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())

@@ -201,8 +201,7 @@ class SlidingDriver:
               strides: tuple[int, int, int, int], unit: Index) -> None:
         """One panel of one group, all taps of a phase whose weights begin at `base`."""
         work, (h, w), joint = self.work, phase, self.cut.joint
-        source, target = code.pointers
-        sk, sl, sc, so = strides
+        (source, target), (sk, sl, sc, so) = code.pointers, strides
         # Groups follow one another along o.
         over, along, per_group = ((so, sc, work.inner * so) if self.backward and not work.beside
                                   else (sc, so, work.outer * so))

@@ -13,22 +13,28 @@ Two ways for threads to share the work:
 
 Large images are cut into rows, which are copied to scratch with a border of zeros; of small ones a
 tile's channels are copied if they lie far apart. gy is packed into panels.
+
+Depthwise, lanes are channels on both sides, and rows of the micro-kernel taps: a block of rows of
+pixels that see the same taps (see `pieces`) is read from memory once, as it lies there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
-from kiso.compiler.contract.emit import Driver, Index, Library, Val
+from kiso.compiler.contract.emit import Code, Driver, Index, Library, Val
 from kiso.compiler.contract.micro import Block, Loop, Stream, micro, rounds
 from kiso.compiler.contract.pack import Window, panel_packer, row_copier, scatter, zero_fill
-from kiso.compiler.contract.shape import Conv
+from kiso.compiler.contract.shape import Conv, forward_phases, pieces
 from kiso.compiler.contract.tiles import Group, Panels, chopped, panels, partition, rounded, tiling
 
 __all__ = ["by_columns", "conv_weight_gradient", "conv_weight_sum"]
 
 _PIXELS = 512  # in a block, about
+_TAPS = 13     # in a kernel of a depthwise convolution, at most
 _WHOLE = 1024  # in the largest image that is not cut into rows
 _MOST, _FLOATS = 4096, 1 << 19  # pixels and floats of x in a block for the way by columns
 _FEW = 8       # input channels below which a tile takes rows from several taps
@@ -47,6 +53,8 @@ def conv_weight_gradient(library: Library, conv: Conv, parts: int,
                          name: str = "conv_gw") -> Driver:
     """(x, gy, gw, scratch, begin, end): gw (parts, KH, KW, C / groups, O), a unit is one part: the
     sum over an equal share of the blocks. For 0 parts units are tiles of gw."""
+    if conv.groups == conv.channels == conv.outputs > 1:
+        return _depthwise(library, conv, parts, name)
     return _Writer(library, conv, parts, name).write()
 
 
@@ -59,8 +67,7 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int, strides: tuple[int
     rows, line = kh * kw * inner, wide.kernel[1] * inner * wide.outputs
     sk, sl, sc, so = strides
     code = library.function(name, ("parts", "gw"))
-    source, target = code.pointers
-    begin, end = code.numbers
+    (source, target), (begin, end) = code.pointers, code.numbers
     for r in code.rounds(begin, end):
         t, c = r // inner, r % inner
         k, l = t // kw, t % kw
@@ -73,6 +80,45 @@ def conv_weight_sum(library: Library, conv: Conv, parts: int, strides: tuple[int
                 total = total + code.read(here + (part * kh * line + pixel), count)
             scatter(code, total, target + (to + o * so), so, count)
     return code.driver(rows)
+
+
+def _share(code: Code, part: Index, parts: int, samples: Sequence[Group], rows: Sequence[Group],
+           ) -> Iterator[tuple[Index, int, Index, int]]:
+    """The blocks of a part: first sample, samples, first row, rows."""
+    each = sum(g.count for g in rows)
+    every = each * sum(g.count for g in samples)
+    for u in code.rounds(part * every // parts, (part + 1) * every // parts):
+        for n, count in code.units(samples, u // each, u // each + 1):
+            for row, height in code.units(rows, u % each, u % each + 1):
+                yield n, count, row, height
+
+
+def _depthwise(library: Library, conv: Conv, parts: int, name: str) -> Driver:
+    """The driver where channel c of gw meets channel c of x and of gy alone."""
+    code, channels = library.function(name, ("x", "gy", "gw")), conv.channels
+    (x, gy, gw), (begin, end), ((h, w),) = code.pointers, code.numbers, forward_phases(conv)
+    line, gy_line, size = conv.width * channels, w.count * channels, h.taps * w.taps * channels
+    blocks = [(replace(g, start=down.first + g.start), down) for down in pieces(h, conv.height)
+              for g in partition(down.axis.count, max(1, _PIXELS // w.count))]
+    for part in code.rounds(begin, end):
+        zero_fill(code, gw + part * size, size)
+        share = _share(code, part, parts, partition(conv.batch, 1), [rows for rows, _ in blocks])
+        for (n, _, row, count), (_, down) in zip(share, blocks, strict=True):
+            top = n * conv.height + (row - down.first) * h.in_step + down.axis.in_start
+            for c, width in code.each(chopped(channels, library.machine.lanes)):
+                for along in pieces(w, conv.width):
+                    here = top * line + along.axis.in_start * channels + c
+                    of_y = (n * h.count + row) * gy_line + along.first * channels + c
+                    taps = [(k * h.tap_step * line + l * w.tap_step * channels,
+                             ((down.skipped + k) * w.taps + along.skipped + l) * channels)
+                            for k, l in product(range(down.axis.taps), range(along.axis.taps))]
+                    loops = (Loop(count, h.in_step * line, gy_line),
+                             Loop(along.axis.count, w.in_step * channels, channels))
+                    for t in range(0, len(taps), _TAPS):
+                        of_x, of_gw = zip(*taps[t:t + _TAPS], strict=True)
+                        block = Block(of_x, of_gw, width, loops, False, ("sum",), beside=True)
+                        code.run(micro(library, block), x + here, gy + of_y, gw, part * size + c, c)
+    return code.driver(parts)
 
 
 class _Writer:
@@ -133,27 +179,17 @@ class _Writer:
         return self.conv.height if self.clipped else self._reach(0, rows)
 
     def write(self) -> Driver:
-        code, conv, units = self.code, self.conv, self.units
-        begin, end = code.numbers
+        code, conv, units, (begin, end) = self.code, self.conv, self.units, self.code.numbers
         if not self.parts:
             for n, count, first, _ in code.sums(self.samples):
                 self._block(_Part(n, count, 0, conv.out[0], begin, end, not first))
             return code.driver(units, self.scratch)
-        blocks, gw = sum(g.count for g in self.rows), self.gw
-        every = blocks * sum(g.count for g in self.samples)
-        size = conv.kernel[0] * conv.kernel[1] * self.inner * conv.outputs
+        size, gw = prod(conv.kernel) * self.inner * conv.outputs, self.gw
         for part in code.rounds(begin, end):
             self.gw = gw + part * size
             zero_fill(code, self.gw, size)
-            low, high = (p * every // self.parts for p in (part, part + 1))
-            if blocks == 1:
-                for n, count in code.units(self.samples, low, high):
-                    self._block(_Part(n, count, 0, conv.out[0], 0, units))
-                continue
-            for u in code.rounds(low, high):
-                n, here = u // blocks, u % blocks
-                for row, rows in code.units(self.rows, here, here + 1):
-                    self._block(_Part(n, 1, row, rows, 0, units))
+            for n, count, row, rows in _share(code, part, self.parts, self.samples, self.rows):
+                self._block(_Part(n, count, row, rows, 0, units))
         return code.driver(self.parts, self.scratch)
 
     def _block(self, part: _Part) -> None:

@@ -23,6 +23,7 @@ __all__ = ["UNROLL", "Block", "Loop", "Stream", "finished", "micro", "needed", "
 
 UNROLL = 4  # steps of the innermost loop in a round
 FETCHED = 4  # stretches of memory that are fetched side by side
+AHEAD = 4  # kernels whose results are fetched ahead, at most
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,20 @@ class _Kernel:
             code.write(x, c + here, self.lanes[v])
 
     def _results(self) -> Stream | None:
-        """The places of C, if they are a few stretches of memory, a part of each in every round;
-        the end runs ahead into the next kernel's."""
+        """The places of C, a part of each in every round, if they are a few stretches of memory or
+        rows as far apart; the end runs ahead into the next kernel's."""
         block, pixel = self.block, len(self.lanes) * self.code.machine.lanes
-        rows = block.c_rows
+        rows, turns = block.c_rows, rounds(block.loops)
         begins = [r for r in rows if r - pixel not in rows]
-        if block.joint > 1 or block.width < pixel or len(rows) % len(begins) or \
-                len(begins) > FETCHED:
+        if block.joint > 1 or block.width < pixel:
             return None
-        step = -(-len(rows) // len(begins) * pixel // rounds(block.loops))
-        return Stream(tuple(r + i for r in begins for i in range(0, step, 16)), step)
+        if len(begins) <= FETCHED and len(rows) % len(begins) == 0:
+            step = -(-len(rows) // len(begins) * pixel // turns)
+            return Stream(tuple(r + i for r in begins for i in range(0, step, 16)), step)
+        apart, each = rows[1] - rows[0], -(-len(rows) // turns)
+        if turns > AHEAD * len(rows) or any(r != i * apart for i, r in enumerate(rows)):
+            return None
+        return Stream(tuple(r + i for r in rows[:each] for i in range(0, pixel, 16)), each * apart)
 
     def _nest(self, loops: Sequence[Loop], state: list[Val]) -> None:
         """All rounds of these loops. The state is [a, b, *streams, *sums]; they move it on."""
