@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from kiso import nn
-from kiso.models.base import Card, Common, Net, Size, net, scaled, sides
+from kiso.models.base import Card, Common, Net, Size, net, reached, scaled, sides
 from kiso.ops import Value
 from kiso.text import tr
 
@@ -91,7 +91,7 @@ def card(name: str) -> Card:
         tr("3x3 convolution with {stem} channels; three blocks of two 3x3 convolutions with batch "
            "norm and ReLU, {channels} channels, the first halving the map, the second with a "
            "shortcut; the largest value of each map, one dense layer.", stem=STEM,
-           channels=", ".join(map(str, CHANNELS))))
+           channels=", ".join(map(str, CHANNELS))), measured=reached("89.53", "cifar10", 24))
 
 
 @net(card, CIFAR)
