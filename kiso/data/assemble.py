@@ -35,22 +35,22 @@ def _only(pool: Pool, wanted: tuple[str, ...]) -> None:
     Errors: ConfigError for a class that there is not, and for targets that are no classes.
     """
     if pool.task != "classification":
-        raise ConfigError(tr("--classes needs classes; {target} is a number.", target=pool.target))
+        raise ConfigError(tr("--classes needs classes, but the targets are numbers; leave it "
+                             "out."))
     unknown = [name for name in wanted if name not in pool.classes]
     if unknown:
         raise ConfigError(tr("--classes: there is no class {names}; the data have {classes}.",
                              names=", ".join(unknown), classes=", ".join(pool.classes)))
     kept = tuple(name for name in pool.classes if name in wanted)
     need_two_classes(kept, pool.source["name"])
-    left = set(pool.classes) - set(kept)
+    left = [name for name in pool.classes if name not in wanted]
+    numbers = [pool.classes.index(name) for name in kept]  # ascending
     for name, part in pool.parts.items():
-        rows = np.flatnonzero(np.isin(part.y, [pool.classes.index(one) for one in kept]))
-        cut = _cut(part, rows)
-        cut.y = np.array([kept.index(pool.classes[k]) for k in cut.y], np.int64)
-        pool.parts[name] = cut
+        cut = _cut(part, np.flatnonzero(np.isin(part.y, numbers)))
+        pool.parts[name] = replace(cut, y=np.searchsorted(numbers, cut.y))
     pool.classes = kept
     if left:
-        pool.notes.append(("", tr("classes left out: {names}", names=", ".join(sorted(left)))))
+        pool.notes.append(("", tr("classes left out: {names}", names=", ".join(left))))
 
 
 def _conflicts(part: Part, groups: Any, pool: Pool) -> None:

@@ -62,10 +62,11 @@ class _Tree:
         seen: set[Path] = set()  # links are followed, each place is visited once
         for place, folders, names in os.walk(self.path, followlinks=True):
             home = Path(place).resolve()
-            folders[:] = sorted(f for f in folders if not _hidden(f) and home not in seen)
             if home in seen:
+                folders.clear()
                 continue
             seen.add(home)
+            folders[:] = sorted(f for f in folders if not _hidden(f))
             here = PurePosixPath(Path(place).relative_to(self.path).as_posix())
             self.folders.add(here)
             for name in sorted(names):
