@@ -164,7 +164,8 @@ def test_only_some_classes(tmp_path):
 @pytest.mark.parametrize(("data", "classes", "reason"), [
     ("digits", ("3", "ten"), "there is no class ten; the data have 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
     ("digits", ("3",), "digits has only one class (3)"),
-    ("a.csv", ("3",), "--classes is not for CSV tables"), ("a.npz", ("3",), "the targets are numbers")])
+    ("a.csv", ("3",), "--classes is not for CSV tables"),
+    ("a.npz", ("3",), "the targets are numbers")])
 def test_classes_that_cannot_be_used(data, classes, reason, tmp_path):
     (tmp_path / "a.csv").write_text("a,y\n1,2\n3,4\n")
     np.savez(tmp_path / "a.npz", x=np.zeros((20, 8, 8), np.uint8),
