@@ -332,28 +332,36 @@ class FastBlock(t.Module):
     def __init__(self, c: int, out: int):
         super().__init__()
         self.conv1 = t.Conv2d(c, out, 3, 1, 1, bias=False)
-        self.bn1 = t.BatchNorm2d(out)
+        self.bn1 = t.BatchNorm2d(out, momentum=0.4)
         self.conv2 = t.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.bn2 = t.BatchNorm2d(out)
+        self.bn2 = t.BatchNorm2d(out, momentum=0.4)
 
     def forward(self, x: Any) -> Any:
-        h = torch.relu_(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        h = torch.relu_(self.bn1(F.max_pool2d(self.conv1(x), 2, ceil_mode=True)))
         return h + torch.relu_(self.bn2(self.conv2(h)))
 
 
-class FastNet(t.Module):
-    def __init__(self, stem: int, channels: tuple[int, ...], classes: int):
+class Whiten(t.Module):
+    def __init__(self, c: int, kernel: int):
         super().__init__()
-        self.conv1 = t.Conv2d(3, stem, 3, 1, 1, bias=False)
-        self.bn1 = t.BatchNorm2d(stem)
+        self.register_buffer("weight", torch.zeros(2 * c * kernel**2, c, kernel, kernel))
+
+    def forward(self, x: Any) -> Any:
+        return F.conv2d(x, self.weight)
+
+
+class FastNet(t.Module):
+    def __init__(self, channels: tuple[int, ...], classes: int):
+        super().__init__()
+        self.whiten = Whiten(3, 2)
         self.blocks = t.Sequential(*[FastBlock(c, out) for c, out
-                                     in zip((stem, *channels), channels, strict=False)])
+                                     in zip((24, *channels), channels, strict=False)])
         self.fc = t.Linear(channels[-1], classes, bias=False)
 
     def forward(self, x: Any) -> Any:
-        x = self.blocks(torch.relu_(self.bn1(self.conv1(x))))
-        return self.fc(x.amax((2, 3))) / 8
+        x = self.blocks(torch.relu_(self.whiten(x)))
+        return self.fc(x.amax((2, 3))) / 9
 
 
-def fastnet(stem: int, channels: tuple[int, ...], classes: int) -> Any:
-    return FastNet(stem, channels, classes)
+def fastnet(channels: tuple[int, ...], classes: int) -> Any:
+    return FastNet(channels, classes)

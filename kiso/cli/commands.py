@@ -148,6 +148,9 @@ def training_options() -> list[Option]:
                help=tr("cross_entropy for classes; mse, l1 or huber for numbers.")),
         Option(name="label_smoothing", metavar="X", read=number, default=by_recipe, panel=panel,
                help=tr("Share of the target that is spread over all classes.")),
+        Option(name="tta", metavar="TEXT", default=by_recipe, panel=panel,
+               help=tr("Views of a picture whose scores are averaged in validation and test: flip, "
+                       "shift1, both, or none.")),
         Option(name="init", metavar="NAME", default=by_recipe, panel=panel,
                help=tr("First weights: own (the net's), he_normal, normal:0.01, alexnet, ...")),
         Option(name="clip_norm", metavar="X", read=number, default=by_recipe, panel=panel,

@@ -36,6 +36,8 @@ def recipe_lines(name: str) -> list[str]:
         lines.append(tr("augmentation: {text}", text=_augment(recipe)))
     if recipe.label_smoothing:
         lines.append(tr("label smoothing {x:g}", x=recipe.label_smoothing))
+    if recipe.tta:
+        lines.append(tr("test-time augmentation: {text}", text=recipe.tta))
     if recipe.init != "own":
         lines.append(tr("first weights: {text}", text=recipe.init))
     return lines

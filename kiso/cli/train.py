@@ -176,6 +176,8 @@ def training_lines(setup: Any) -> list[str]:
         lines.append(tr("augmentation: {text}", text=setup.step.augment))
     if setup.step.label_smoothing:
         lines.append(tr("label smoothing {x:g}", x=setup.step.label_smoothing))
+    if setup.step.views:
+        lines.append(tr("test-time augmentation: {text}", text=setup.step.views))
     if chosen.init != OWN:
         lines.append(tr("first weights: {text}", text=chosen.init))
     return [*lines, *chosen.remarks]

@@ -4,7 +4,7 @@ First stage of the pipeline; `train` takes its batches from here. Reading order:
 entrance), places.py and download.py (finding), sources/ (one file for each form), images.py and
 pictures.py (pictures), table.py and dates.py (tables), split.py, duplicates.py and assemble.py
 (dealing), dataset.py (the result), normalizer.py (scaling), augment.py (changes to training
-pictures), encoders.py (new data for prediction).
+pictures), views.py (a picture judged several times), encoders.py (new data for prediction).
 """
 
 from kiso.data.augment import Augment
@@ -14,6 +14,7 @@ from kiso.data.load import load
 from kiso.data.normalizer import Normalizer
 from kiso.data.places import NAMES
 from kiso.data.split import batches, order
+from kiso.data.views import Views
 
 __all__ = [
     "NAMES",
@@ -25,6 +26,7 @@ __all__ = [
     "Normalizer",
     "Splits",
     "TableEncoder",
+    "Views",
     "batches",
     "encoder_from_json",
     "load",

@@ -3,6 +3,8 @@
     shiftN    moved by up to N whole pixels each way; the edge is repeated
     cropN     padded by N pixels of 0 (the mean, after scaling), cut back to size at random
     flip      mirrored left to right with chance 1/2
+    altflip   mirrored in every second epoch; whether in odd ones or in even ones has chance 1/2
+              (Jordan 2024): two epochs show both forms of every picture
     rotateN   turned by up to N degrees either way
     scaleN    enlarged or shrunk by a factor from 1 - N to 1 + N
     colourN   brightness by up to N standard deviations, contrast and (of coloured pictures)
@@ -11,7 +13,7 @@
 
 One text holds any of these words, for example "shift2 flip rotate10"; their order does not
 matter. All moves of a picture are one affine map, so it is resampled once. What is outside comes
-from the edge, or is 0 where `crop` is among the words.
+from the edge, or is 0 where `crop` is among the words. Where both are there, `altflip` counts.
 """
 
 from __future__ import annotations
@@ -32,12 +34,13 @@ __all__ = ["Augment"]
 
 _LIMITS = {"shift": 512, "crop": 512, "rotate": 180, "scale": 0.9, "colour": 1, "cutout": 512}
 _WHOLE = ("shift", "crop", "cutout")  # numbers of pixels
-_EXAMPLES = ("shift2", "crop4", "flip", "rotate10", "scale0.1", "colour0.2", "cutout4")
+_EXAMPLES = ("shift2", "crop4", "flip", "altflip", "rotate10", "scale0.1", "colour0.2", "cutout4")
 
 # Which of a sample's random numbers serves what: fixed, so that a word that is added or left out
 # does not change what the others do.
 _FLIP, _SHIFT, _CROP, _ROTATE, _SCALE, _COLOUR, _CUTOUT, _COUNT = 0, 1, 3, 5, 6, 7, 10, 12
-_STREAM = 0xA06  # tells these draws apart from other draws by row under the same key
+# Tell these draws apart from other draws by row under the same key.
+_STREAM, _EVERY_EPOCH = 0xA06, 0xA07
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Augment:
     shift: int = 0
     crop: int = 0
     flip: bool = False
+    altflip: bool = False
     rotate: float = 0.0
     scale: float = 0.0
     colour: float = 0.0
@@ -106,8 +110,9 @@ class Augment:
             return x
         self._check(x)
         u = ops.uniform_rows(key, rows, count=_COUNT, stream=_STREAM)  # (N, 12)
-        if self.shift or self.crop or self.flip or self.rotate or self.scale:
-            x = ops.affine_sample(x, self._matrices(u), fill=0.0 if self.crop else None)
+        if (self.shift or self.crop or self.flip or self.altflip or self.rotate or self.scale):
+            mirrored = self._mirrored(u, key, rows)
+            x = ops.affine_sample(x, self._matrices(u, mirrored), fill=0.0 if self.crop else None)
         if self.colour:
             x = self._recolour(x, u)
         return self._cut(x, u) if self.cutout else x
@@ -128,7 +133,18 @@ class Augment:
                                    "use at most {limit}.", word=f"{name}{pixels}",
                                    height=shape[2], width=shape[3], limit=size - 1))
 
-    def _matrices(self, u: Any) -> Any:
+    def _mirrored(self, u: Any, key: Any, rows: Any) -> Any:
+        """(N,) which pictures are mirrored, or None."""
+        if not self.altflip:
+            return ops.less(u[:, _FLIP], 0.5) if self.flip else None
+        # The same draw in all epochs, and 0 or 1 for even and odd ones.
+        fixed = ops.where(np.array([True, True, False, False]), key, np.uint32(0))
+        draw = ops.uniform_rows(fixed, rows, count=1, stream=_EVERY_EPOCH)[:, 0]
+        half = ops.cast(key[2], "float32") * np.float32(0.5)
+        odd = 2 * (half - ops.floor(half))
+        return ops.less(ops.where(ops.less(draw, 0.5), odd, 1 - odd), 0.5)
+
+    def _matrices(self, u: Any, mirrored: Any) -> Any:
         """(N, 2, 3) maps from pixels of the new picture to where the old one is read.
 
         [1 0; 0 m] [cos -sin; sin cos] / zoom, m = -1 for a mirrored picture, and a move.
@@ -142,8 +158,8 @@ class Augment:
         if self.scale:
             zoom = 1 + _around_0(u[:, _SCALE]) * self.scale
             cos, sin = cos / zoom, sin / zoom
-        if self.flip:
-            mirror = ops.where(ops.less(u[:, _FLIP], 0.5), -1.0, 1.0)
+        if mirrored is not None:
+            mirror = ops.where(mirrored, -1.0, 1.0)
         for column, pixels in ((_SHIFT, self.shift), (_CROP, self.crop)):
             if pixels:
                 down = down + _whole(u[:, column], 2 * pixels + 1) - pixels
@@ -202,11 +218,11 @@ def _read(word: str) -> tuple[str, Any, str]:
     match = re.fullmatch(r"([A-Za-z]+)(\d*\.?\d*)", word)
     name = match[1].lower() if match else ""
     name = "colour" if name == "color" else name
-    if match is None or name not in (*_LIMITS, "flip"):
+    if match is None or name not in (*_LIMITS, "flip", "altflip"):
         return word, 0, tr("{word} is not known; expected some of {words}.", word=word,
                            words=", ".join(_EXAMPLES))
-    if name == "flip":
-        wrong = tr("flip takes no number; write it alone.") if match[2] else ""
+    if name in ("flip", "altflip"):
+        wrong = tr("{word} takes no number; write it alone.", word=name) if match[2] else ""
         return name, True, wrong
     if not match[2] or match[2] == ".":
         example = next(e for e in _EXAMPLES if e.startswith(name))

@@ -88,6 +88,7 @@ from kiso.nn.standardize import (
 from kiso.nn.summary import Summary, SummaryRow
 from kiso.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample
 from kiso.nn.watching import watch
+from kiso.nn.whiten import Whiten2d
 
 __all__ = [
     "ELU",
@@ -179,6 +180,7 @@ __all__ = [
     "Tanh",
     "UntiedConv2d",
     "Upsample",
+    "Whiten2d",
     "from_text",
     "functional_call",
     "init",

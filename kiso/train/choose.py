@@ -6,7 +6,7 @@ A value that is given holds. Else the recipe's, made to fit the data:
 - Learning rate: a smaller batch than the recipe's, chosen or given, lowers it in proportion
   (Goyal et al. 2017: as many samples move the weights as far). A larger one does not raise it: that
   would need a warm-up.
-- Epochs: as many as in the paper; where they have fewer than 2000 steps, as many as have them, at
+- Epochs: as many as in the paper; where they have fewer than 2000 steps (the recipe's `updates`), as many as have them, at
   most 4 times the paper's. Schedules are spread over the epochs of the run, however many.
 - Learning rate, momentum, penalty and limit of the gradient belong to a rule: with another
   optimizer they are that one's own. The peak of a one-cycle belongs to it: with another schedule
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kiso import optim
-from kiso.data import Augment, Dataset
+from kiso.data import Augment, Dataset, Views
 from kiso.errors import ConfigError
 from kiso.text import tr
 from kiso.train.options import TrainOptions
@@ -32,7 +32,7 @@ from kiso.train.starts import OWN
 __all__ = ["Chosen", "check_given", "choose", "recipe_name"]
 
 STEPS, SAMPLES = 10, 16  # an epoch has so many steps, or a batch so few samples
-UPDATES, LONGER = 2000, 4  # a run has so many steps, or so many times the paper's epochs
+LONGER = 4  # times the paper's epochs, at most
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Chosen:
     augment: Augment | None
     label_smoothing: float
     init: str
+    views: Views
     remarks: tuple[str, ...] = ()
 
 
@@ -68,6 +69,8 @@ def check_given(options: TrainOptions, name: str) -> None:
         optim.parse_schedule(options.schedule)
     if options.augment:
         Augment.parse(options.augment)
+    if options.tta:
+        Views.parse(options.tta)
 
 
 def choose(options: TrainOptions, name: str, train: Dataset) -> Chosen:
@@ -96,7 +99,7 @@ def choose(options: TrainOptions, name: str, train: Dataset) -> Chosen:
         name, options.optimizer or recipe.optimizer, optimizer, schedule,
         optim.parse_schedule(schedule), epochs, batch_size, _augment(options, recipe, train),
         recipe.label_smoothing if smoothing is None else smoothing, options.init or recipe.init
-        or OWN, tuple(remarks))
+        or OWN, _views(options, recipe, train), tuple(remarks))
 
 
 def _same_rule(options: TrainOptions, recipe: Recipe) -> bool:
@@ -121,6 +124,9 @@ def make_rule(options: TrainOptions, recipe: Recipe) -> optim.Optimizer:
     values |= {key: value for key, value in given.items() if value is not None}
     spared = [optim.Group(pattern, weight_decay=0.0, required=False)
               for pattern in recipe.undecayed]
+    decay = values.get("weight_decay") or 0.0
+    spared += [optim.Group(pattern, lr_scale=factor, weight_decay=decay / factor, required=False)
+               for pattern, factor in recipe.factors.items()]
     return optim.parse_optimizer(options.optimizer or recipe.optimizer, **values,
                                  groups=(*optim.no_decay_on_bias_and_norm(), *spared))
 
@@ -151,7 +157,7 @@ def _epochs(recipe: Recipe, train: Dataset, steps: int) -> int:
     """The recipe's epochs, more of them for few samples."""
     if recipe.epochs is None:
         return default_epochs(len(train), train.kind)
-    return min(max(recipe.epochs, math.ceil(UPDATES / steps)), LONGER * recipe.epochs)
+    return min(max(recipe.epochs, math.ceil(recipe.updates / steps)), LONGER * recipe.epochs)
 
 
 def _spread(text: str, epochs: int, steps: int) -> str:
@@ -183,8 +189,20 @@ def _augment(options: TrainOptions, recipe: Recipe, train: Dataset) -> Augment |
     text = re.sub(r"/(\d+)", lambda found: str(max(1, size // int(found[1]))), recipe.augment)
     augment = Augment.parse(text)
     if train.input_shape[0] == 1:
-        augment = replace(augment, flip=False)
+        augment = replace(augment, flip=False, altflip=False)
     return augment or None
+
+
+def _views(options: TrainOptions, recipe: Recipe, train: Dataset) -> Views:
+    """What is asked for, else the recipe's; mirrored pictures without colour are no views."""
+    if options.tta is not None:
+        if options.tta and train.kind != "image":
+            raise ConfigError(tr("--tta is for pictures, but the data are a table; leave it out."))
+        return Views.parse(options.tta)
+    if train.kind != "image":
+        return Views()
+    views = Views.parse(recipe.tta)
+    return replace(views, flip=False) if train.input_shape[0] == 1 else views
 
 
 def default_batch_size(samples: int) -> int:

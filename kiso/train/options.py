@@ -58,7 +58,7 @@ class TrainOptions:
     three fractions), on_broken, download.
     Model: model (text description or name), init (first weights). Training: recipe, epochs,
     batch_size, optimizer, lr, momentum, weight_decay, schedule, augment, clip_norm, patience (early
-    stopping), loss, label_smoothing.
+    stopping), loss, label_smoothing, tta (views in validation and test).
     Fine-tuning (see finetune.py): weights, allow_unmatched, freeze, thaw, lr_of, lr_backbone,
     head_epochs.
     Run: seed, engine, threads, conv (form of convolutions), out (folder), overwrite.
@@ -99,6 +99,7 @@ class TrainOptions:
     patience: int | None = None
     loss: str | None = None
     label_smoothing: float | None = None
+    tta: str | None = None
     seed: int = 0
     engine: str = "compiled"
     threads: int | None = None

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from kiso import data, models, nn, optim
-from kiso.data import Dataset, Normalizer, Splits, encoder_from_json
+from kiso.data import Dataset, Normalizer, Splits, Views, encoder_from_json
 from kiso.data.places import canonical
 from kiso.errors import CheckpointError, ConfigError, KisoError
 from kiso.interop import Adopted
@@ -23,7 +23,7 @@ from kiso.train import finetune, metrics
 from kiso.train.choose import Chosen, check_given, choose, recipe_name
 from kiso.train.options import LOSSES, TrainOptions
 from kiso.train.recipes import NONE
-from kiso.train.starts import OWN, draw_again
+from kiso.train.starts import OWN, draw_again, look
 from kiso.train.step import Step
 
 __all__ = ["Setup", "build", "options_from_config", "step_from_record"]
@@ -125,7 +125,7 @@ class Setup:
             "outputs": train.outputs, "task": self.step.task, "kind": train.kind,
             "classes": list(train.classes), "target": train.target,
             "columns": list(train.columns), "data": self.fingerprint, "loss": self.step.loss,
-            "label_smoothing": self.step.label_smoothing,
+            "label_smoothing": self.step.label_smoothing, "tta": str(self.step.views),
             "optimizer": self.step.optimizer.to_dict(),
             "normalizer": self.step.normalizer.to_json(),
             "encoder": train.encoder.to_json() if train.encoder else None,
@@ -150,7 +150,8 @@ class Setup:
             "steps_per_epoch": self.steps_per_epoch, "loss": self.step.loss,
             "optimizer": self.step.optimizer.to_dict(), "schedule": self.schedule.to_dict(),
             "augment": str(self.step.augment or ""),
-            "label_smoothing": self.step.label_smoothing, "task": self.step.task,
+            "label_smoothing": self.step.label_smoothing, "tta": str(self.step.views),
+            "task": self.step.task,
             "samples": self.splits.counts(), "classes": list(self.splits.train.classes),
         }
         if self.head_step:
@@ -216,7 +217,8 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
     text, model = make_model(options, chosen.init, train, model)
     check_last_batch(model, train, chosen.batch_size)
     step = Step(model, chosen.optimizer, train.task, loss_of(options, train.task),
-                Normalizer.fit(train), chosen.augment, chosen.label_smoothing)
+                Normalizer.fit(train), chosen.augment, chosen.label_smoothing, chosen.views)
+    look(model, step.normalizer, train)
     head = finetune.head_of(model, text, train, options)
     step, head_step = finetune.stages(options, step, head)
     adopted = finetune.adopt(options, weights, model, head)
@@ -313,6 +315,7 @@ def step_from_record(record: dict[str, Any]) -> tuple[Step, Any]:
         model = models.create(record["model"], tuple(record["input_shape"]), record["outputs"])
     step = Step(model, optim.Optimizer.from_dict(record["optimizer"]), record["task"],
                 record["loss"], Normalizer.from_json(record["normalizer"]),
-                label_smoothing=record["label_smoothing"])
+                label_smoothing=record["label_smoothing"],
+                views=Views.parse(record.get("tta", "")))
     encoder = encoder_from_json(record["encoder"]) if record["encoder"] else None
     return step, encoder

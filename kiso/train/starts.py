@@ -7,7 +7,8 @@
                     and of all dense layers but the last: so ReLUs are open in the beginning
                     (Krizhevsky et al. 2012)
 
-Only `alexnet` changes biases; elsewhere they are 0 as everywhere in Kiso.
+Only `alexnet` changes biases; elsewhere they are 0 as everywhere in Kiso. Whitening layers, whose
+filters follow from the pictures, are computed by `look`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from typing import Any
 import numpy as np
 
 from kiso import nn
+from kiso.autograd import no_grad
+from kiso.data import Dataset, Normalizer
 from kiso.errors import ConfigError
 from kiso.nn.init import RULES
 from kiso.text import tr
 
-__all__ = ["OWN", "check_start", "draw_again"]
+__all__ = ["OWN", "check_start", "draw_again", "look"]
 
 OWN = "own"
+LOOKED_AT = 2000  # samples for what is computed from them before training
 WORDS = (OWN, "alexnet", "normal:0.01", *(name for name in RULES if name != "normal"))
 
 
@@ -56,6 +60,22 @@ def draw_again(model: nn.Module, text: str) -> None:
         nn.init.apply(model, "normal", std=std)
     elif text != OWN:
         nn.init.apply(model, text)
+
+
+def look(model: nn.Module, normalizer: Normalizer, train: Dataset) -> None:
+    """Show a model some training samples, so that its whitening layers compute their filters; those
+    that have some keep them."""
+    def fit(layer: nn.Module, xs: tuple[Any, ...]) -> None:
+        if isinstance(layer, nn.Whiten2d) and not layer.fitted:
+            layer.fit(np.asarray(xs[0].data))
+
+    if not any(isinstance(m, nn.Whiten2d) and not m.fitted for m in model.modules()):
+        return
+    rows = np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64)
+    model.eval()
+    with no_grad(), nn.watch(before=fit):
+        model(normalizer.apply(train.x[rows]))
+    model.train()
 
 
 def _open(model: nn.Module) -> None:

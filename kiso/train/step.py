@@ -24,11 +24,12 @@ import numpy as np
 
 from kiso import nn, ops
 from kiso.autograd import Tensor, no_grad, value_and_grad
-from kiso.data import Augment, Normalizer
+from kiso.data import Augment, Normalizer, Views
 from kiso.optim import Optimizer, global_norm
 
 __all__ = ["State", "Step", "afresh", "initial_state"]
 
+NO_VIEWS = Views()  # the picture itself
 State = dict[str, Any]
 Batch = dict[str, Any]
 
@@ -66,6 +67,7 @@ class Step:
     normalizer: Normalizer
     augment: Augment | None = None
     label_smoothing: float = 0.0
+    views: Views = NO_VIEWS
     still: frozenset[str] = frozenset()  # parameters that this step leaves as they are
 
     @cached_property
@@ -150,10 +152,10 @@ class Step:
         """Inference: loss and score of each sample, and probabilities or predictions (N, K)."""
         scaling = self.scaling(batch)
         with no_grad():
-            output, _ = nn.functional_call(self.scores_net, state["params"], state["buffers"],
-                                           scaling.apply(batch["x"]), key=None,
-                                           training=False)
-            output = raw(output)
+            x = self.views.apply(scaling.apply(batch["x"]))
+            output, _ = nn.functional_call(self.scores_net, state["params"], state["buffers"], x,
+                                           key=None, training=False)
+            output = self.views.mean(raw(output))
             result = {"output": ops.softmax(output, 1) if self.task == "classification"
                       else scaling.restore_target(output)}
             if "y" in batch:

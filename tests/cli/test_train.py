@@ -168,7 +168,7 @@ def test_options_arrive(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "-e", "3", "-b", "7", "--optimizer=sgd", "--lr=0.5", "--momentum=0.25",
         "--weight-decay=1e-3", "--schedule=cosine", "--augment=flip", "--clip-norm=2",
         "--patience=4", "--loss=l1",
-        "--label-smoothing=0.125", "--recipe=vgg", "--init=alexnet", "--seed=9",
+        "--label-smoothing=0.125", "--tta=flip", "--recipe=vgg", "--init=alexnet", "--seed=9",
         "--engine=traced", "--threads=2", "--conv=direct",
         "-o", "o", "--overwrite")
     wanted = training.TrainOptions(
@@ -177,7 +177,7 @@ def test_options_arrive(kiso: Kiso, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         task="regression", split=(0.5, 0.3, 0.2), on_broken="fail", download=True, model="net",
         epochs=3, batch_size=7, optimizer="sgd", lr=0.5, momentum=0.25, weight_decay=1e-3,
         schedule="cosine", augment="flip", clip_norm=2.0, patience=4, loss="l1",
-        label_smoothing=0.125, recipe="vgg", init="alexnet", seed=9,
+        label_smoothing=0.125, tta="flip", recipe="vgg", init="alexnet", seed=9,
         engine="traced", threads=2, conv="direct",
         out="o", overwrite=True)
     assert done.code == 0

@@ -15,9 +15,9 @@ from kiso.errors import ConfigError, DataError, DescriptionError, DTypeError
 from kiso.text import set_language
 
 KEY = ops.make_key(0, 1)
-EVERYTHING = "shift2 crop1 flip rotate10 scale0.1 colour0.2 cutout4"
+EVERYTHING = "shift2 crop1 flip altflip rotate10 scale0.1 colour0.2 cutout4"
 strengths = st.fixed_dictionaries({}, optional={
-    "shift": st.integers(0, 5), "crop": st.integers(0, 5), "flip": st.booleans(),
+    "shift": st.integers(0, 5), "crop": st.integers(0, 5), "flip": st.booleans(), "altflip": st.booleans(),
     "rotate": st.floats(0, 180, exclude_min=True), "scale": st.floats(1e-9, 0.9),
     "colour": st.floats(1e-9, 1), "cutout": st.integers(0, 5)})
 
@@ -216,3 +216,17 @@ def test_cutout_is_one_square_of_zeros(n):
     np.testing.assert_array_equal((y[:, 0] == 0).any(axis=2).sum(axis=1), n)
     np.testing.assert_array_equal((y[:, 0] == 0).any(axis=1).sum(axis=1), n)
     assert (y == 0).any(axis=0).all()  # every pixel is hit at some time
+
+
+def test_alternating_flips_show_both_forms_in_any_two_epochs():
+    x, rows = ramp(400), np.arange(400)
+    augment = Augment(altflip=True)
+    epochs = [augment.apply(x, ops.make_key(3, epoch), rows) for epoch in range(4)]
+    mirrored = [(e[..., 0] == x[..., -1]).all(axis=(1, 2)) for e in epochs]
+    np.testing.assert_array_equal(epochs[0][mirrored[0]], x[mirrored[0]][..., ::-1])
+    np.testing.assert_array_equal(epochs[0][~mirrored[0]], x[~mirrored[0]])
+    assert 150 < mirrored[0].sum() < 250
+    for before, after in zip(mirrored, mirrored[1:], strict=False):
+        np.testing.assert_array_equal(after, ~before)
+    other = augment.apply(x, ops.make_key(4, 0), rows)
+    assert 150 < (other == epochs[0]).all(axis=(1, 2, 3)).sum() < 250

@@ -83,7 +83,7 @@ NETS: dict[str, tuple[int, Callable[[], Any]]] = {
     "unet(width=0.0625)": (20, lambda: torch_zoo_more.unet(4, 10)),
     "unet(width=0.0625, batch_norm)": (32, lambda: torch_zoo_more.unet(4, 10, norm=True)),
     "unet(width=0.015625, padded=false)": (188, lambda: torch_zoo_more.unet(1, 10, padding=0)),
-    "fastnet(width=0.125)": (16, lambda: torch_zoo_more.fastnet(4, (8, 32, 32), 10)),
+    "fastnet(width=0.125)": (16, lambda: torch_zoo_more.fastnet((8, 32, 32), 10)),
     "lenet5": (28, lambda: torch_zoo_more.lenet5(3, 10, border=2, left=5)),
     # At the size of the papers: other blocks and windows, and GoogLeNet's heads on 14 x 14 maps.
     # Not the deepest nets with norms: at their end float32 is off by 4e-5 of the root mean square,

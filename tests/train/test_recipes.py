@@ -9,7 +9,7 @@ from kiso import models, nn, optim
 from kiso.data import Augment, Dataset, Splits
 from kiso.errors import ConfigError
 from kiso.train import Callback, TrainOptions, fit, resume
-from kiso.train.choose import UPDATES, choose, recipe_name
+from kiso.train.choose import choose, recipe_name
 from kiso.train.recipes import RECIPES, recipe_of_model
 from kiso.train.setup import build, options_from_config
 from kiso.train.starts import WORDS, check_start, draw_again
@@ -57,7 +57,7 @@ PAPERS = {
     "mobilenet": ("rmsprop", 0.045, 0.9, 4e-5, 96, 90, "exp:0.950119", "shift4 flip"),
     "lenet5": ("sgd", 0.01, 0.9, 0, 32, 20, "multistep:2,5,8,12:0.4", ""),
     "lenet1989": ("sgd", 0.01, 0, 0, 1, 30, "constant", ""),
-    "fastnet": ("sgd", 0.4, 0.9, 5e-4, 512, 24, "onecycle:0.2", "crop4 flip cutout8"),
+    "fastnet": ("sgd", 0.75, 0.85, 1.33e-3, 512, 14, "onecycle:0.23", "shift2 altflip cutout8"),
     "default": ("adam", 5e-3, None, 0, 60, 5, "onecycle", "shift2 flip rotate8 scale0.1"),
     "none": ("adam", 1e-3, None, 0, 60, 5, "cosine", ""),
 }
@@ -76,7 +76,8 @@ def test_the_numbers_are_the_papers(name):
     check_start(found.init)
     nesterov = name in ("fastnet", "wide_resnet", "densenet", "densenet_cifar")
     assert getattr(found.optimizer, "nesterov", False) == nesterov
-    assert found.label_smoothing == (0.1 if name == "fastnet" else 0)
+    assert found.label_smoothing == (0.2 if name == "fastnet" else 0)
+    assert str(found.views) == ("flip shift1" if name == "fastnet" else "")
     assert found.optimizer.clip_norm == (2 if name == "vgg" else None)
 
 
@@ -91,15 +92,39 @@ def test_further_numbers_of_a_rule():
     assert decays["blocks.0.pointwise.weight"] == decays["fc.weight"] == 4e-5
 
 
+def test_factors_of_the_learning_rate():
+    rule = chosen("fastnet").optimizer
+    net = models.create("fastnet(width=0.1)", (3, 32, 32), 2)
+    start = optim.groups.Setting(1, rule.weight_decay, 0)
+    found = {name: optim.groups.setting_of(rule.groups, name, p.data, start)
+             for name, p in net.named_parameters()}
+    shift, filters = found["blocks.1.bn2.bias"], found["blocks.1.conv2.weight"]
+    assert (shift.lr_scale, filters.lr_scale, filters.weight_decay) == (64, 1, 1.33e-3)
+    assert shift.lr_scale * shift.weight_decay == pytest.approx(1.33e-3)  # as much in a step
+
+
+def test_grey_pictures_are_not_mirrored_in_training_or_judgement():
+    found = chosen("fastnet", pictures(100, channels=1, size=32))
+    assert not found.augment.altflip and str(found.views) == "shift1"
+
+
+def test_views_of_a_table_are_refused():
+    assert not chosen("fastnet", TABLE).views
+    with pytest.raises(ConfigError, match="--tta is for pictures"):
+        chosen("none", TABLE, tta="flip")
+    with pytest.raises(ConfigError, match="--tta is 'flop'"):
+        build(TrainOptions(tta="flop"))
+
+
 @pytest.mark.parametrize("option, value", [
     ("epochs", 3), ("batch_size", 50), ("lr", 0.3), ("momentum", 0.5), ("weight_decay", 0.01),
     ("schedule", "constant"), ("augment", "shift1"), ("label_smoothing", 0.25),
-    ("init", "xavier_normal"), ("clip_norm", 2.0)])
+    ("init", "xavier_normal"), ("clip_norm", 2.0), ("tta", "flip")])
 def test_what_is_given_overrides_the_recipe_alone(option, value):
     def values(found):
         return {"epochs": found.epochs, "batch_size": found.batch_size, "lr": found.optimizer.lr,
                 "momentum": found.optimizer.momentum, "init": found.init,
-                "clip_norm": found.optimizer.clip_norm,
+                "clip_norm": found.optimizer.clip_norm, "tta": str(found.views),
                 "weight_decay": found.optimizer.weight_decay, "augment": str(found.augment),
                 "schedule": found.schedule_text, "label_smoothing": found.label_smoothing}
 
@@ -142,7 +167,7 @@ def test_small_data_get_small_batches_and_more_epochs(samples, batch, epochs):
     assert (found.batch_size, found.epochs) == (batch, epochs)
     assert found.optimizer.lr == pytest.approx(0.01 * batch / 64)
     assert len(found.remarks) == (batch != 64) * 2 + (epochs != 74)
-    assert epochs in (74, 4 * 74, -(-UPDATES // -(-samples // batch)))
+    assert epochs in (74, 4 * 74, -(-RECIPES["vgg"].updates // -(-samples // batch)))
 
 
 def test_pictures_decide_what_is_done_to_them():
