@@ -6,8 +6,9 @@ A value that is given holds. Else the recipe's, made to fit the data:
 - Learning rate: a smaller batch than the recipe's, chosen or given, lowers it in proportion
   (Goyal et al. 2017: as many samples move the weights as far). A larger one does not raise it: that
   would need a warm-up.
-- Epochs: as many as in the paper; where they have fewer than 2000 steps (the recipe's `updates`), as many as have them, at
-  most 4 times the paper's. Schedules are spread over the epochs of the run, however many.
+- Epochs: as many as in the paper; where they have fewer than 2000 steps (the recipe's `updates`),
+  as many as have them, at most 4 times the paper's. Schedules are spread over the epochs of the
+  run, however many.
 - Learning rate, momentum, penalty and limit of the gradient belong to a rule: with another
   optimizer they are that one's own. The peak of a one-cycle belongs to it: with another schedule
   the rate is the optimizer's own.

@@ -1,5 +1,6 @@
 """Augmentation: its text, its determinism, and what each word does to a picture."""
 
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,8 @@ from kiso.text import set_language
 KEY = ops.make_key(0, 1)
 EVERYTHING = "shift2 crop1 flip altflip rotate10 scale0.1 colour0.2 cutout4"
 strengths = st.fixed_dictionaries({}, optional={
-    "shift": st.integers(0, 5), "crop": st.integers(0, 5), "flip": st.booleans(), "altflip": st.booleans(),
+    "shift": st.integers(0, 5), "crop": st.integers(0, 5), "flip": st.booleans(),
+    "altflip": st.booleans(),
     "rotate": st.floats(0, 180, exclude_min=True), "scale": st.floats(1e-9, 0.9),
     "colour": st.floats(1e-9, 1), "cutout": st.integers(0, 5)})
 
@@ -226,7 +228,7 @@ def test_alternating_flips_show_both_forms_in_any_two_epochs():
     np.testing.assert_array_equal(epochs[0][mirrored[0]], x[mirrored[0]][..., ::-1])
     np.testing.assert_array_equal(epochs[0][~mirrored[0]], x[~mirrored[0]])
     assert 150 < mirrored[0].sum() < 250
-    for before, after in zip(mirrored, mirrored[1:], strict=False):
+    for before, after in itertools.pairwise(mirrored):
         np.testing.assert_array_equal(after, ~before)
     other = augment.apply(x, ops.make_key(4, 0), rows)
     assert 150 < (other == epochs[0]).all(axis=(1, 2, 3)).sum() < 250

@@ -7,7 +7,7 @@ import pytest
 
 from kiso import nn, ops, optim
 from kiso.compiler import trace
-from kiso.data import Augment, Dataset, Normalizer, Splits
+from kiso.data import Augment, Dataset, Normalizer, Splits, Views
 from kiso.errors import CheckpointError, ConfigError, DataError, DivergedError
 from kiso.ops import make_key
 from kiso.train import Callback, TrainOptions, find_lr, fit
@@ -25,7 +25,8 @@ NET = ("conv8k3p1 bn relu pool2 conv8k3 bn gelu avgpool2 flatten dropout0.3 line
        "dropout0.2 linear5 softmax")
 X = RNG.normal(size=(60, 6)).astype("f")
 Y = (X[:, 0] > 0).astype(int)
-CHOSEN = Chosen("none", "sgd", optim.SGD(), "constant", optim.Constant(), 1, 1, None, 0.0, "own")
+CHOSEN = Chosen("none", "sgd", optim.SGD(), "constant", optim.Constant(), 1, 1, None, 0.0,
+                "own", Views())
 
 
 def whole_step(optimizer):
