@@ -337,8 +337,8 @@ class FastBlock(t.Module):
         self.bn2 = t.BatchNorm2d(out, momentum=0.4)
 
     def forward(self, x: Any) -> Any:
-        h = torch.relu_(self.bn1(F.max_pool2d(self.conv1(x), 2, ceil_mode=True)))
-        return h + torch.relu_(self.bn2(self.conv2(h)))
+        h = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2, ceil_mode=True)))
+        return h + F.gelu(self.bn2(self.conv2(h)))
 
 
 class Whiten(t.Module):
@@ -359,7 +359,7 @@ class FastNet(t.Module):
         self.fc = t.Linear(channels[-1], classes, bias=False)
 
     def forward(self, x: Any) -> Any:
-        x = self.blocks(torch.relu_(self.whiten(x)))
+        x = self.blocks(F.gelu(self.whiten(x)))
         return self.fc(x.amax((2, 3))) / 9
 
 

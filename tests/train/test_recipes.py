@@ -57,7 +57,7 @@ PAPERS = {
     "mobilenet": ("rmsprop", 0.045, 0.9, 4e-5, 96, 90, "exp:0.950119", "shift4 flip"),
     "lenet5": ("sgd", 0.01, 0.9, 0, 32, 20, "multistep:2,5,8,12:0.4", ""),
     "lenet1989": ("sgd", 0.01, 0, 0, 1, 30, "constant", ""),
-    "fastnet": ("sgd", 0.75, 0.85, 1.33e-3, 512, 14, "onecycle:0.23", "shift2 altflip cutout8"),
+    "fastnet": ("sgd", 0.75, 0.85, 1.33e-3, 512, 12, "onecycle:0.23", "shift2 altflip"),
     "default": ("adam", 5e-3, None, 0, 60, 5, "onecycle", "shift2 flip rotate8 scale0.1"),
     "none": ("adam", 1e-3, None, 0, 60, 5, "cosine", ""),
 }
