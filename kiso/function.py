@@ -31,6 +31,7 @@ from kiso.autograd import Tensor
 from kiso.compiler import trace
 from kiso.errors import GraphError
 from kiso.nn import Module, functional_call
+from kiso.nn.parameter import Changes
 from kiso.ops.op import Array, as_array
 from kiso.tree import flatten_tree, unflatten_tree
 
@@ -54,33 +55,47 @@ class Compiled:
     kept: Kept | None = None
 
 
-class Tensors:
-    """The tensors of a model, in the order of `weights`. A walk through the model finds them; as
-    long as no attribute of a module and no element of its lists and dicts was replaced, another
-    one would find the same, which is tested in a tenth of the time."""
+class Parts:
+    """The elements of lists and of dicts' values, as they are now."""
 
-    def __init__(self, model: Module):
-        self.every = [*model.parameters(), *model.buffers()]
-        self.met: list[Any] = []
-        for module in model.modules():
-            for value in (vars(module), *vars(module).values()):
-                parts: Any = value
-                if isinstance(value, dict):
-                    parts = parts.values()  # follows the dict
-                elif not isinstance(value, list):
-                    continue
-                self.met.append(parts)
-        self.sizes, self.then = [*map(len, self.met)], [*chain.from_iterable(self.met)]
+    def __init__(self, parts: list[Any]):
+        self.parts = parts
+        self.sizes, self.then = [*map(len, parts)], [*chain.from_iterable(parts)]
 
     def stale(self) -> bool:
         """Whether something was replaced."""
-        return [*map(len, self.met)] != self.sizes or not all(
-            map(is_, chain.from_iterable(self.met), self.then))
+        return [*map(len, self.parts)] != self.sizes or not all(
+            map(is_, chain.from_iterable(self.parts), self.then))
+
+
+class Tensors:
+    """The tensors of a model, in the order of `weights`. A walk through the model finds them; as
+    long as no attribute of a module and no element of its lists and dicts was replaced, another
+    one would find the same, which is tested in a tenth of the time. As long as nothing was assigned
+    in any model (`Changes`), only lists and dicts can have changed, and only they are looked at."""
+
+    def __init__(self, model: Module):
+        self.every = [*model.parameters(), *model.buffers()]
+        found = [vars(module) for module in model.modules()]
+        inside: list[Any] = [x for attributes in found for name, x in attributes.items()
+                             if isinstance(x, list | dict) and name != "_kinds"]
+        values: list[Any] = [x.values() if isinstance(x, dict) else x for x in inside]
+        self.inside, self.met = Parts(values), Parts([*(x.values() for x in found), *values])
+        self.seen: object = None  # the last change when they were found to be the same
+
+    def stale(self) -> bool:
+        """Whether something was replaced."""
+        return self.met.stale()
 
     def same(self, arrays: list[Array]) -> bool:
         """Whether these are still the arrays of the model. (A tensor that is lent gives others each
         time.)"""
-        return not self.stale() and all(map(is_, map(VALUE, self.every), arrays))
+        latest = Changes.latest  # from before the search
+        if self.seen is latest and not self.inside.stale():
+            return True
+        same = not self.stale() and all(map(is_, map(VALUE, self.every), arrays))
+        self.seen = latest if same else None
+        return same
 
 
 class Function:

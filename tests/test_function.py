@@ -15,6 +15,7 @@ import kiso
 from kiso import nn, ops, optim
 from kiso.autograd import Tensor, value_and_grad
 from kiso.errors import GraphError
+from kiso.nn.parameter import Changes
 from tests.architecture.source import ROOT
 
 RNG = np.random.default_rng(0)
@@ -172,16 +173,20 @@ def test_layers_and_parameters_that_are_replaced_are_seen() -> None:
     def new() -> Any:
         return nn.Linear(4, 4)
 
+    first, second = new(), new()  # made before: nothing else is assigned when they come in
     changes = [
         lambda: setattr(model.last[1], "weight", nn.Parameter(numbers(4, 4))),
         lambda: setattr(model.layers[0].weight, "data", numbers(4, 4)),
         lambda: setattr(model.last[0], "running_mean", numbers(4)),
-        lambda: model.layers.__setitem__(0, new()),
-        lambda: model.more.update(a=new()),
+        lambda: model.layers.__setitem__(0, first),
+        lambda: model.more.update(a=second),
         lambda: setattr(model, "last", nn.Sequential(nn.BatchNorm1d(4), new())),
         lambda: model.load_state_dict({n: v + 1 for n, v in model.state_dict().items()})]
     before = fast(x).data
     for change in changes:
+        for _ in range(2):
+            np.testing.assert_array_equal(fast(x).data, before)
+        assert fast.tensors is not None and fast.tensors.seen is Changes.latest
         change()
         found = fast(x).data
         assert np.abs(found - before).max() > 1e-4

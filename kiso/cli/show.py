@@ -66,7 +66,7 @@ def formed(graph: Graph, conv: str | None, state: Mapping[int, None]) -> str:
 
     machine = Machine(to.vector_bytes // 4, to.registers)
     steps = expand(program, machine, written, form(conv, to, config.num_threads()),
-                   constant(found, program)).program.kernels
+                   constant(found, program.kernels)).program.kernels
     forms = {step.name: step.form for step in steps if isinstance(step, Step) and step.form}
     return program_text(Program([k for k in program.kernels if k.name in forms]), forms)
 

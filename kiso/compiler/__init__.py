@@ -7,5 +7,4 @@ from kiso.compiler.graph import Graph, Node, Spec, run, verify
 from kiso.compiler.passes import PASSES, optimise
 from kiso.compiler.trace import Traced, Var, trace
 
-__all__ = ["PASSES", "Graph", "Node", "Spec", "Traced", "Var", "optimise", "run", "trace",
-           "verify"]
+__all__ = ["PASSES", "Graph", "Node", "Spec", "Traced", "Var", "optimise", "run", "trace", "verify"]

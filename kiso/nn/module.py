@@ -24,7 +24,7 @@ import numpy as np
 from kiso.autograd import Tensor
 from kiso.errors import ConfigError, ShapeError
 from kiso.nn import state, watching
-from kiso.nn.parameter import Buffer, Parameter
+from kiso.nn.parameter import Buffer, Changes, Parameter
 from kiso.ops.operators import Operators
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ class Module:
             raise ConfigError(f"{type(self).__name__}.{name}: parameters in a {kind} would "
                               "not be found; assign each to an attribute of its own.")
         object.__setattr__(self, name, value)
+        Changes.noted()
 
     def __delattr__(self, name: str) -> None:
         self._kinds.pop(name, None)
         object.__delattr__(self, name)
+        Changes.noted()
 
     def own_parameters(self) -> dict[str, Any]:
         """Parameters of this module itself, by attribute, without those of its children."""

@@ -20,7 +20,19 @@ from kiso.autograd import Tensor
 from kiso.nn.init import Start
 from kiso.ops import Array, Shape
 
-__all__ = ["Buffer", "Parameter"]
+__all__ = ["Buffer", "Changes", "Parameter"]
+
+
+class Changes:
+    """When an attribute of a module or the values of its tensors were last replaced, of whatever
+    model: another object each time. Who finds the same one need not look for what has changed."""
+
+    latest: object = object()
+
+    @classmethod
+    def noted(cls) -> None:
+        """Something was replaced just now."""
+        cls.latest = object()
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,7 @@ class Kept(Tensor):
     @data.setter
     def data(self, value: Any) -> None:
         self._source, self._value = None, value
+        Changes.noted()
 
     @property
     def shape(self) -> Shape:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -76,6 +89,7 @@ class Kept(Tensor):
         """Let go of the values: until others are assigned to `data`, they are what `read()` gives,
         which must stay the same in shape and type."""
         self._source, self._value = Loan(self.shape, self.dtype, read), None
+        Changes.noted()
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, which have values of their own."""

@@ -81,7 +81,7 @@ class Executable:
         machine = Machine(self.target.vector_bytes // 4, self.target.registers)
         parts = Objects(self.target)
         settled = settle(found.program, found.carried, found.results)
-        kept = constant(found, settled)
+        kept = constant(found, settled.kernels)
         self.fixed = [k for k, b in enumerate(found.inputs) if b in kept]
         self.free = [k for k, b in enumerate(found.inputs) if b not in kept]
         most = threads or config.num_threads()

@@ -32,16 +32,7 @@ from math import prod
 
 from kiso.compiler.codegen import Code
 from kiso.compiler.contract.steps import Step
-from kiso.compiler.loops import (
-    HEAVY,
-    Buffer,
-    Contract,
-    Kernel,
-    Program,
-    Reduce,
-    reads,
-    subexpressions,
-)
+from kiso.compiler.loops import HEAVY, Buffer, Contract, Kernel, Reduce, reads, subexpressions
 from kiso.compiler.plan import Plan
 
 __all__ = ["COUNTER", "HELPERS", "LAST", "PARAMETERS", "STOP", "SYNC_WORDS", "YIELD", "Slot",
@@ -133,8 +124,7 @@ def seconds(kernel: Kernel | Contract) -> float:
         return moved / BANDWIDTH + kernel.operations / RATE
     assert isinstance(kernel, Kernel)
     parts = subexpressions(*(e for _, e in kernel.results))
-    terms = max((prod(a.extent for a in e.axes) for e in parts if isinstance(e, Reduce)),
-                default=1)
+    terms = max((prod(a.extent for a in e.axes) for e in parts if isinstance(e, Reduce)), default=1)
     count = prod(kernel.buffer.shape) * terms
     heavy = sum(e.name in HEAVY for e in parts)
     return 4 * count * (1 + len(parts) / 50) / BANDWIDTH + count * heavy / FUNCTIONS
@@ -158,11 +148,11 @@ def lasting(kernels: Sequence[Kernel | Contract], same: Collection[Buffer],
     return first, rest
 
 
-def constant(found: Plan, program: Program) -> set[Buffer]:
+def constant(found: Plan, kernels: Sequence[Kernel | Contract]) -> set[Buffer]:
     """What is the same in many calls: constants, state that no step replaces, and what is made of
     them alone on the way."""
     same = {*found.constants, *(b for b, new in found.carried.items() if b is new)}
-    first, _ = lasting(program.kernels, same, {*found.carried, *found.outputs})
+    first, _ = lasting(kernels, same, {*found.carried, *found.outputs})
     return same.union(*(k.buffers for k in first))
 
 

@@ -23,6 +23,7 @@ from kiso.compiler.contract.tiles import Panels, chopped, panels, partition, pat
 
 __all__ = ["SlidingDriver"]
 
+_MANY = 128 * 1024  # floats of weights: half of a second-level cache
 LONG = 576  # terms of a sum; of a longer one each row of taps is added up by itself, since the
              # rounding of a chain of additions grows with its length
 
@@ -36,7 +37,8 @@ class SlidingDriver:
         self.lib, self.backward, self.after, self.name = library, backward, after, name
         self.work = work = sliding(conv, backward)
         self.lanes = library.machine.lanes
-        self.wholes = -(-work.outer // self.lanes) * self.lanes  # columns of a group, padded
+        self.vectors = -(-work.outer // self.lanes)  # of the columns of a group
+        self.wholes = self.vectors * self.lanes
         self.cut = choose(library.machine, work)
         self.phases, self.copied = self.cut.phases, self.cut.copied
         self.left, right = self.cut.reach(1) if self.copied else (0, work.size[1] - 1)
@@ -52,8 +54,7 @@ class SlidingDriver:
             self.name, ("x", "w", "y", *needed(self.after), "scratch"))
         begin, end = code.numbers
         each, blocks = work.groups * sum(p.count for p in self.panels), cut.total
-        sizes = {last: cut.samples_of(last) for last in (False, True)}
-        alike = cut.blocks == 1 and (sizes[False] == sizes[True] or blocks == 1)
+        alike = cut.blocks == 1 and (cut.samples_of(True) == cut.samples or blocks == 1)
         for b in code.rounds(begin // each, (end + (each - 1)) // each):
             first = b * each
             ends = begin - first, end - first
@@ -65,8 +66,8 @@ class SlidingDriver:
                 final = code.equal(b, blocks - 1)
             for last in (True,) if alike else code.either(final):
                 self._block(n, i, last, ends)
-        return code.driver(blocks * each, max(
-            sizes[last] * self._pitch(last) for last in sizes) + 16 if self.copied else 0)
+        scratch = cut.samples * self._pitch(False) + 16 if self.copied else 0
+        return code.driver(blocks * each, scratch)
 
     def _pitch(self, last: bool) -> int:
         """Floats between samples in scratch: an odd number of cache lines."""
@@ -132,21 +133,17 @@ class SlidingDriver:
                weights: Index, g: Index, v: Index) -> None:
         """One panel of weights over all results of a piece of the block."""
         code, work, cut, row = self.code, self.work, self.cut, self.window.row
-        x, packed, y, *arrays, _ = code.pointers
+        _, packed, y, *arrays, _ = code.pointers
         h, w = piece[0].axis, piece[1].axis
-        pitch = work.size[1] * work.channels  # floats in a row of x
         line = work.out[1] * work.outputs  # floats in a row of y
         step = panel.size * self.lanes  # and of weights
-        skipped = piece[0].skipped * phase[1].taps + piece[1].skipped
-        weights = weights + skipped * work.inner * step
+        skipped = (piece[0].skipped * phase[1].taps + piece[1].skipped) * work.inner * step
         column = g * work.outer + v * self.lanes
-        share = h.in_step * w.in_step * work.channels  # of the next block's input, a pixel
         extents = (part.samples, h.count, w.count)
         one = w.taps * work.inner  # steps of a row of taps
         _, most = patch(self.lib.machine, extents, panel.size, max(1, h.taps * one))
         parts = range(0, h.taps, max(1, LONG // one)) if h.taps * one > LONG else (0,)
-        next_sample = part.samples if cut.blocks == 1 else 0
-        next_row = cut.rows if cut.blocks > 1 else 0
+        start, share = self._ahead(part, panel, phase, weights, g * self.vectors + v)
         for t, end in zip(parts, (*parts[1:], h.taps), strict=True):
             loops, numbers = self._loops(phase, (end - t, w.taps), step)
             last = end == h.taps
@@ -158,11 +155,8 @@ class SlidingDriver:
                     for a, p, q in points)
                 c_rows = tuple(a * work.out[0] * line + p * h.out_step * line
                                + q * w.out_step * work.outputs for a, p, q in points)
-                fetched = len(points) * share
-                place = ((part.n + s + next_sample) * work.image
-                         + (part.block * cut.rows + i + (piece[0].first + next_row))
-                         * (h.in_step * pitch * size[0])
-                         + (j + piece[1].first) * (size[0] * size[1] * share))
+                pixels = s * cut.rows + (i + piece[0].first) * size[0]
+                pixels = pixels * phase[1].count + (j + piece[1].first) * (size[0] * size[1])
                 source = (s * part.pitch + i * (h.in_step * row)
                           + j * (w.in_step * work.channels)
                           + (column if work.beside else g * work.inner)
@@ -172,14 +166,32 @@ class SlidingDriver:
                           + (part.block * cut.rows + i) * (h.out_step * line)
                           + j * (w.out_step * work.outputs) + column
                           + (h.out_start * line + w.out_start * work.outputs))
+                fetched = len(points) * share
+                each = -(-fetched // rounds(loops))
                 block = Block(a_rows, c_rows, panel.width, loops, after=after,
-                              ahead=Stream((0,), -(-fetched // rounds(loops))),
+                              ahead=Stream(tuple(range(0, each, 16)), each),
                               joint=piece[1].joint, beside=work.beside,
                               apart=w.out_step // cut.joint * work.outputs)
                 code.run(micro(self.lib, block), part.image + (source + t * h.tap_step * row),
-                         packed + (weights + t * phase[1].taps * work.inner * step), y,
-                         x + (place + fetched * t // max(h.taps, 1)),
+                         packed + (weights + skipped + t * phase[1].taps * work.inner * step), y,
+                         start + (pixels * share + fetched * t // max(h.taps, 1)),
                          *(arrays if last else ()), offset, column, *numbers)
+
+    def _ahead(self, part: _Part, panel: Panels, phase: Phase, weights: Index, vector: Index,
+               ) -> tuple[Val, int]:
+        """What is fetched on the way: the next panel where weights are many or no block is next,
+        else a panel's share of the next block's input. Where it begins, and floats for a pixel."""
+        work, cut, (x, packed, *_), (h, w) = self.work, self.cut, self.code.pointers, phase
+        if cut.total == 1 or self._packed(h, w) >= _MANY:
+            whole = h.taps * w.taps * work.inner * panel.size * self.lanes
+            start, floats = packed + (weights + whole), min(whole, _MANY)
+        else:
+            n, i = (part.n + part.samples, 0) if cut.blocks == 1 else (part.n, part.block + 1)
+            row = n * work.size[0] + i * (cut.rows * h.in_step)
+            share = part.samples * work.image // (cut.blocks * work.groups * self.vectors)
+            start = x + (row * (work.size[1] * work.channels) + vector * share)
+            floats = share * panel.size
+        return start, -(-floats // (part.samples * cut.rows * w.count))
 
     def packer(self, strides: tuple[int, int, int, int]) -> Driver:
         """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row

@@ -49,8 +49,7 @@ def by_columns(conv: Conv) -> bool:
             3 * size > 2 * conv.batch * conv.height * conv.width * conv.channels)
 
 
-def conv_weight_gradient(library: Library, conv: Conv, parts: int,
-                         name: str = "conv_gw") -> Driver:
+def conv_weight_gradient(library: Library, conv: Conv, parts: int, name: str = "conv_gw") -> Driver:
     """(x, gy, gw, scratch, begin, end): gw (parts, KH, KW, C / groups, O), a unit is one part: the
     sum over an equal share of the blocks. For 0 parts units are tiles of gw."""
     if conv.groups == conv.channels == conv.outputs > 1:

@@ -103,8 +103,7 @@ class Cut:
 
 def _height(work: Sliding, rows: int) -> int:
     """Input rows that a block of so many rows of each phase reads."""
-    low, high = work.reach(0, [Piece(replace(h, count=min(rows, h.count)))
-                               for h, _ in work.phases])
+    low, high = work.reach(0, [Piece(replace(h, count=min(rows, h.count))) for h, _ in work.phases])
     return high - low + 1
 
 
@@ -113,30 +112,31 @@ def _blocks(work: Sliding) -> Iterator[tuple[int, int, int]]:
     low, high = work.reach(1, [Piece(w) for _, w in work.phases])
     line = max(high - low + 1, work.size[1]) * work.channels
     rows = max(h.count for h, _ in work.phases)
-    if _height(work, rows) * line <= _CACHED:
+    whole = _height(work, rows) * line <= _CACHED
+    if whole or work.beside:
         most = min(_SAMPLES, work.batch, max(1, _CACHED // work.image))
         for samples in sorted({-(-work.batch // -(-work.batch // n)) for n in range(1, most + 1)}):
             yield samples, rows, 1
+    if whole:
         return
     step = work.phases[0][0].in_step
     most = max(1, (_COPIED // line - (_height(work, 1) - 1)) // step)
-    rows = -(-rows // -(-rows // most))
-    yield 1, rows, -(-max(h.count for h, _ in work.phases) // rows)
+    for size in sorted({-(-rows // n) for n in range(-(-rows // most), -(-2 * rows // most))}):
+        yield 1, size, -(-rows // size)
 
 
 def _cycles(machine: Machine, cut: Cut) -> float:
     """Estimated time of all."""
     work, blocks, total = cut.work, cut.total, 0.0
     packed = sum(h.taps * w.taps for h, w in work.phases) * work.inner * work.outputs
-    for last, times in ((False, blocks - 1), (True, 1)):
-        if cut.blocks > 1:
-            times = (cut.blocks - 1 if not last else 1) * work.batch
+    ends = work.batch if cut.blocks > 1 else 1
+    for last, times in ((False, blocks - ends), (True, ends)):
         if not times:
             continue
         samples = cut.samples_of(last)
         one = packed * _PANELS if packed > _SECOND else 0
         if cut.copied:
-            one += samples * work.image // cut.blocks * _COPY
+            one += samples * _height(work, cut.rows) * work.size[1] * work.channels * _COPY
         for (hs, ws), (full, wide) in zip(cut.pieces(last), cut.phases, strict=True):
             taps = full.taps * wide.taps
             for h, w in product(hs, ws):
@@ -149,11 +149,14 @@ def _cycles(machine: Machine, cut: Cut) -> float:
                 if w.joint > 1:
                     one += work.groups * prod(extents) * w.joint * _JOINT
         total += times * one
-    # The last block may be smaller, so the first thread has the most to do.
-    units = blocks * work.groups * sum(g.count for g in cut.panels)
-    even = units * work.batch / (blocks // cut.blocks * cut.samples)
-    return total * (1 + sum(-(-units // t) * t / even for t in (2, 4))) * (
-        1 + _KERNELS * len(cut.panels))
+    rows = max(h.count for h, _ in work.phases)
+    each = work.groups * sum(g.count for g in cut.panels)
+
+    def first(threads: int) -> float:
+        """What the first of some threads has to do, the most as the last block may be smaller."""
+        whole, rest = divmod(-(-blocks * each // threads) / each, cut.blocks)
+        return (whole + min(rest * cut.rows / rows, 1)) * cut.samples * threads / work.batch
+    return total * (1 + first(2) + first(4)) * (1 + _KERNELS * len(cut.panels))
 
 
 @lru_cache(maxsize=1024)

@@ -138,9 +138,10 @@ class Code(Writer):
         bits = ", ".join(f"i1 {'true' if i < lanes else 'false'}" for i in range(full))
         return Val(self, f"<{bits}>", "i1", full, True)
 
-    def prefetch(self, pointer: Val) -> None:
-        """Ask for a cache line, to be read, in the first level; the address need not be valid."""
-        self.run("llvm.prefetch.p0", pointer, *(self.value(n, "i32") for n in (0, 3, 1)))
+    def prefetch(self, pointer: Val, written: bool = False) -> None:
+        """Ask for a cache line, to be read or written, in the first level; the address need not be
+        valid. One to be written leaves the other cores' caches at once."""
+        self.run("llvm.prefetch.p0", pointer, *(self.value(n, "i32") for n in (written, 3, 1)))
 
     def hidden(self, pointer: Val) -> Val:
         """The same pointer, of which the optimiser knows nothing."""

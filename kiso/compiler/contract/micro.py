@@ -13,7 +13,7 @@ Block", 2019).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -45,6 +45,7 @@ class Stream:
 
     lines: tuple[int, ...]
     step: int
+    written: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class _Kernel:
         for name, array in (("c", c), *zip(needed(block.after), arrays, strict=True)):
             if results and name != "bias":
                 starts.append(array + offset)
-                self.streams.append(results)
+                self.streams.append(replace(results, written=name == "c"))
             elif name in ("add", "mask") or (name == "c" and "sum" in block.after):
                 for (r, v), e in product(places, range(block.joint)):
                     code.prefetch(array + (offset + (r + v * full + e * block.apart)))
@@ -207,7 +208,7 @@ class _Kernel:
             a, b = state[:2]
             for k, stream in enumerate(self.streams, 2):
                 for line in stream.lines:
-                    code.prefetch(state[k] + line)
+                    code.prefetch(state[k] + line, stream.written)
                 state[k] += stream.step
             sums = state[first:]
             for u in range(unroll):

@@ -114,8 +114,7 @@ def version() -> str:
 
 
 class _Expander:
-    def __init__(self, machine: Machine, load: Load, form: str | Choose,
-                 kept: Collection[Buffer]):
+    def __init__(self, machine: Machine, load: Load, form: str | Choose, kept: Collection[Buffer]):
         self.machine = machine
         self.kept = kept
         self.load = load

@@ -70,8 +70,7 @@ def weights_worth(machine: Machine, conv: Conv) -> bool:
     repeats = 1 if parts else -(-work.inner // _CHANNELS)
     tile = product_cycles(1, work.inner, vectors) + _TILE * (chunks + repeats * vectors)
     sums = max(1, parts) * work.inner * vectors * _SUM
-    return ((m + 2) ** 2 * (Tiles(work, m).count * tile + sums)
-            < direct_cycles(machine, conv))
+    return ((m + 2) ** 2 * (Tiles(work, m).count * tile + sums) < direct_cycles(machine, conv))
 
 
 class WinogradWeights:

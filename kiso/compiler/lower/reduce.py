@@ -107,8 +107,7 @@ def logsumexp(p: Program, op: ops.LogSumExp, x: Fn) -> Fn:
     m = p.store(mapped(_folded("max", x, axes), lambda v: select(
         unary("abs", v) < math.inf, v, 0)), "max")
     total = _folded("sum", mapped(_minus(x, m), EXP), axes, shape)
-    return Fn(shape, x.dtype, lambda *i: (
-        m.at(*regrouped(m.shape, shape, i)) + LOG(total.at(*i))))
+    return Fn(shape, x.dtype, lambda *i: (m.at(*regrouped(m.shape, shape, i)) + LOG(total.at(*i))))
 
 
 def _powers(p: Program, x: Fn, axis: int) -> tuple[Fn, Fn]:
@@ -178,5 +177,4 @@ def batch_norm_inference(p: Program, op: ops.BatchNormInference, x: Fn, gamma: F
     scale = _scale(p, gamma, var, op.eps, dtype)
     shift = p.store(Fn(gamma.shape, dtype, lambda *c: (
         beta.at(*c).cast(dtype) - mean.at(*c).cast(dtype) * scale.at(*c))), "shift")
-    return Fn(x.shape, dtype, lambda *i: (
-        x.at(*i).cast(dtype) * scale.at(i[1]) + shift.at(i[1])))
+    return Fn(x.shape, dtype, lambda *i: (x.at(*i).cast(dtype) * scale.at(i[1]) + shift.at(i[1])))
