@@ -191,7 +191,7 @@ class SlidingDriver:
             share = part.samples * work.image // (cut.blocks * work.groups * self.vectors)
             start = x + (row * (work.size[1] * work.channels) + vector * share)
             floats = share * panel.size
-        return start, -(-floats // (part.samples * cut.rows * w.count))
+        return start, -(-floats // (part.samples * cut.rows * max(w.count, 1)))
 
     def packer(self, strides: tuple[int, int, int, int]) -> Driver:
         """(w, packed, begin, end), a unit for each panel: packs weights whose element of tap row
