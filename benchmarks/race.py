@@ -16,6 +16,7 @@ LARGEST = 0.02  # rounding explains more only where it does so to the peer as we
 AS_PEER = 1.5
 NOISES = (1, -1, 2, -2)
 SECONDS = 0.25  # what one turn of a contender lasts, about
+PAUSE = 0.05  # before a turn: threads of the others that wait in a busy loop go to sleep
 
 
 class Contender(Protocol):
@@ -101,15 +102,16 @@ def race(contenders: Mapping[str, Contender], rounds: int,
          seconds: float = SECONDS) -> dict[str, float]:
     """Milliseconds a step: for each contender the median over rounds of its turn's mean.
 
-    In each round every contender in turn does one step that is not timed (what the others left in
-    the caches, and their threads that still spin) and then some that are, as its users would: in a
-    loop, or in one call if it has `steps(count)`.
+    In each round every contender in turn waits a moment (threads of the others may still spin on
+    its cores), does one step that is not timed (what the others left in the caches) and then some
+    that are, as its users would: in a loop, or in one call if it has `steps(count)`.
     """
     turns = {name: _count(c, seconds) for name, c in contenders.items()}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for i in range(rounds):
         for name in names[i % len(names):] + names[:i % len(names)]:  # nobody is always first
+            time.sleep(PAUSE)
             contenders[name].step()
             times[name].append(_timed(contenders[name], turns[name]) / turns[name])
     return {name: 1e3 * statistics.median(found) for name, found in times.items()}
