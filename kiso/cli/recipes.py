@@ -32,6 +32,8 @@ def recipe_lines(name: str) -> list[str]:
                 values=_values(recipe) or tr("its own values"), schedule=recipe.schedule),
              tr("batch size {size}, epochs {epochs}", size=recipe.batch_size or tr("by the data"),
                 epochs=recipe.epochs or tr("by the data"))]
+    lines += [tr("learning rate of {pattern}: times {factor:g}", pattern=pattern, factor=factor)
+              for pattern, factor in recipe.factors.items()]
     if recipe.augment:
         lines.append(tr("augmentation: {text}", text=_augment(recipe)))
     if recipe.label_smoothing:

@@ -110,7 +110,7 @@ class Augment:
             return x
         self._check(x)
         u = ops.uniform_rows(key, rows, count=_COUNT, stream=_STREAM)  # (N, 12)
-        if (self.shift or self.crop or self.flip or self.altflip or self.rotate or self.scale):
+        if self.shift or self.crop or self.flip or self.altflip or self.rotate or self.scale:
             mirrored = self._mirrored(u, key, rows)
             x = ops.affine_sample(x, self._matrices(u, mirrored), fill=0.0 if self.crop else None)
         if self.colour:

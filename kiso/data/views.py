@@ -40,7 +40,7 @@ class Views:
         Errors: ConfigError for other words.
         """
         flip, shift = False, 0
-        for word in re.findall(r"[^\s,]+", text.replace("none", " ")):
+        for word in re.findall(r"[^\s,]+", "" if text.strip() == "none" else text):
             moved = re.fullmatch(r"shift(\d{1,4})", word)
             if word == "flip" and not flip:
                 flip = True

@@ -123,13 +123,14 @@ def make_rule(options: TrainOptions, recipe: Recipe) -> optim.Optimizer:
         values["lr"] = recipe.lr
     given = {key: getattr(options, key) for key in ("lr", "momentum", "weight_decay", "clip_norm")}
     values |= {key: value for key, value in given.items() if value is not None}
-    spared = [optim.Group(pattern, weight_decay=0.0, required=False)
+    groups = [optim.Group(pattern, weight_decay=0.0, required=False)
               for pattern in recipe.undecayed]
-    decay = values.get("weight_decay") or 0.0
-    spared += [optim.Group(pattern, lr_scale=factor, weight_decay=decay / factor, required=False)
-               for pattern, factor in recipe.factors.items()]
+    if _same_rule(options, recipe):  # they belong to it, as its learning rate does
+        decay = values["weight_decay"] or 0.0
+        groups += [optim.Group(pattern, lr_scale=by, weight_decay=decay / by, required=False)
+                   for pattern, by in recipe.factors.items()]
     return optim.parse_optimizer(options.optimizer or recipe.optimizer, **values,
-                                 groups=(*optim.no_decay_on_bias_and_norm(), *spared))
+                                 groups=(*optim.no_decay_on_bias_and_norm(), *groups))
 
 
 def _scaled(options: TrainOptions, recipe: Recipe, batch_size: int, epochs: int) -> list[str]:

@@ -14,6 +14,7 @@ filters follow from the pictures, are computed by `look`.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -62,18 +63,27 @@ def draw_again(model: nn.Module, text: str) -> None:
         nn.init.apply(model, text)
 
 
+class _Seen(Exception):
+    """All whitening layers have their filters."""
+
+
 def look(model: nn.Module, normalizer: Normalizer, train: Dataset) -> None:
     """Show a model some training samples, so that its whitening layers compute their filters; those
-    that have some keep them."""
+    that have some keep them. Layers behind the last of them compute nothing."""
+    waiting = {m for m in model.modules() if isinstance(m, nn.Whiten2d) and not m.fitted}
+
     def fit(layer: nn.Module, xs: tuple[Any, ...]) -> None:
-        if isinstance(layer, nn.Whiten2d) and not layer.fitted:
+        if not waiting:
+            raise _Seen
+        if isinstance(layer, nn.Whiten2d) and layer in waiting:
+            waiting.remove(layer)
             layer.fit(np.asarray(xs[0].data))
 
-    if not any(isinstance(m, nn.Whiten2d) and not m.fitted for m in model.modules()):
+    if not waiting:
         return
     rows = np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64)
     model.eval()
-    with no_grad(), nn.watch(before=fit):
+    with no_grad(), nn.watch(before=fit), suppress(_Seen):
         model(normalizer.apply(train.x[rows]))
     model.train()
 

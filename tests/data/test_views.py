@@ -30,7 +30,7 @@ def test_words_may_come_in_any_order_and_none_is_none() -> None:
 
 
 @pytest.mark.parametrize("text", ["flop", "flip flip", "shift", "shift0", "shift65",
-                                  "shift1 shift2", "crop4"])
+                                  "shift1 shift2", "crop4", "flipnone", "none flip"])
 def test_other_words_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected flip, shiftN"):
         Views.parse(text)

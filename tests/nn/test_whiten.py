@@ -43,7 +43,7 @@ def test_axes_come_in_the_order_of_their_variance_and_eps_damps_the_last() -> No
     np.testing.assert_allclose(lengths[1] ** -2, lengths[0] ** -2 + 0.1, rtol=1e-3)
 
 
-def test_filters_are_kept_not_learnt_and_survive_a_file(tmp_path: object) -> None:
+def test_filters_are_kept_not_learnt_and_part_of_the_state() -> None:
     layer = nn.Whiten2d(3)
     assert not layer.fitted
     layer.fit(pictures())
@@ -70,6 +70,20 @@ def test_before_training_a_layer_looks_at_what_reaches_it() -> None:
     look(net, scaling, Dataset(255 - x // 2, train.y, train.task, train.kind, train.classes,
                                train.names))
     np.testing.assert_array_equal(net[1].weight.data, before)  # a layer that has filters keeps them
+
+
+def test_looking_ends_behind_the_last_whitening_layer() -> None:
+    class Never(nn.Module):
+        def forward(self, x: object) -> object:
+            raise AssertionError("computed for nothing")
+
+    x = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8)).astype(np.uint8)
+    train = Dataset(x, np.arange(6) % 2, "classification", "image", ("a", "b"), ("",) * 6)
+    net = nn.Sequential(nn.Whiten2d(3), nn.Whiten2d(24, 1), Never())
+    look(net, Normalizer.fit(train), train)
+    assert net[0].fitted and net[1].fitted
+    with pytest.raises(AssertionError, match="for nothing"):
+        net(x.astype(np.float32))
 
 
 def test_pictures_without_anything_on_them_give_finite_filters() -> None:

@@ -101,6 +101,8 @@ def test_factors_of_the_learning_rate():
     shift, filters = found["blocks.1.bn2.bias"], found["blocks.1.conv2.weight"]
     assert (shift.lr_scale, filters.lr_scale, filters.weight_decay) == (64, 1, 1.33e-3)
     assert shift.lr_scale * shift.weight_decay == pytest.approx(1.33e-3)  # as much in a step
+    other = chosen("fastnet", optimizer="adam").optimizer  # they belong to the rule
+    assert all(group.lr_scale == 1 for group in other.groups)
 
 
 def test_grey_pictures_are_not_mirrored_in_training_or_judgement():
