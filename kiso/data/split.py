@@ -37,7 +37,10 @@ def fractions(split: float | Sequence[float] | None) -> tuple[float, float, floa
     if isinstance(split, int | float):
         parts = (float(split), (1 - split) / 2, (1 - split) / 2)
     else:
-        parts = tuple(float(part) for part in split)
+        try:
+            parts = tuple(float(part) for part in split)
+        except (TypeError, ValueError):  # a text, for example
+            parts = ()
     if len(parts) != 3 or min(parts) <= 0 or not math.isclose(sum(parts), 1, abs_tol=1e-6):
         raise ConfigError(tr(
             "the split {split} cannot be used; give the training fraction (such as 0.7) or three "

@@ -198,9 +198,10 @@ def _augment(options: TrainOptions, recipe: Recipe, train: Dataset) -> Augment |
 def _views(options: TrainOptions, recipe: Recipe, train: Dataset) -> Views:
     """What is asked for, else the recipe's; mirrored pictures without colour are no views."""
     if options.tta is not None:
-        if options.tta and train.kind != "image":
+        views = Views.parse(options.tta)
+        if views and train.kind != "image":
             raise ConfigError(tr("--tta is for pictures, but the data are a table; leave it out."))
-        return Views.parse(options.tta)
+        return views
     if train.kind != "image":
         return Views()
     views = Views.parse(recipe.tta)

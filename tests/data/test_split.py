@@ -137,7 +137,7 @@ def test_fractions(split, expected):
 
 
 @pytest.mark.parametrize("split", [0, 1, 1.5, -0.2, (0.7, 0.3), (0.7, 0.3, 0), (0.5, 0.1, 0.1),
-                                   (0.2, 0.2, 0.2, 0.4), float("nan")])
+                                   (0.2, 0.2, 0.2, 0.4), float("nan"), "0.8,0.1,0.1", "most"])
 def test_impossible_fractions(split):
     with pytest.raises(ConfigError, match="split"):
         fractions(split)

@@ -112,6 +112,7 @@ def test_grey_pictures_are_not_mirrored_in_training_or_judgement():
 
 def test_views_of_a_table_are_refused():
     assert not chosen("fastnet", TABLE).views
+    assert not chosen("none", TABLE, tta="none").views
     with pytest.raises(ConfigError, match="--tta is for pictures"):
         chosen("none", TABLE, tta="flip")
     with pytest.raises(ConfigError, match="--tta is 'flop'"):
