@@ -256,6 +256,9 @@ def predict_command() -> Command:
          Option(name="csv", kind="flag", panel=panel, help=tr("Print comma-separated values.")),
          Option(name="out", short="-o", metavar="FILE", panel=panel,
                 help=tr("Write comma-separated values to this file.")),
+         Option(name="pictures", metavar="FOLDER", panel=panel,
+                default=tr("predicted/ in the run's folder"),
+                help=tr("Where a net that gives pictures back puts them, as PNG.")),
          *engine_options()), run)
 
 
