@@ -125,6 +125,10 @@ RECIPES: dict[str, Recipe] = {
     "googlenet": Recipe(
         source="Szegedy et al. 2015", lr=0.01, momentum=0.9, weight_decay=2e-4, batch_size=32,
         epochs=60, schedule="exp:end0.01", augment="shift/8 scale0.2 flip colour0.1"),
+    # Kiso's own: the papers trained layer by layer. On MNIST, 4 epochs: 0.001 19.6 dB, 0.003 21.6,
+    # 0.005 22.4.
+    "autoencoder": Recipe(optimizer="adam", lr=5e-3, batch_size=128, epochs=10,
+                          schedule="onecycle"),
     "resnet": RESNET,
     "resnet_cifar": RESNET_CIFAR,
     # The same for 110 layers: the first 400 steps are slower.
