@@ -54,7 +54,7 @@ def settled(options: TrainOptions, own: nn.Module | None) -> TrainOptions:
             "reconstruction use autoencoder, unet, or layers in words whose output has the shape "
             "of a picture.", name=entry.name))
     for name in ("tta", "label_smoothing", "target", "columns"):
-        if getattr(options, name):
+        if getattr(options, name) not in (None, 0, "", "none"):
             raise ConfigError(tr("{name} does not fit --task reconstruction; leave it out.",
                                  name=f"--{name.replace('_', '-')}"))
     return replace(options, model=USUAL) if own is None and not options.model else options
