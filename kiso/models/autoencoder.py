@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Unpack
 
 from kiso import nn
-from kiso.models.base import Card, Common, Net, net, scaled, sides
+from kiso.models.base import Card, Common, Net, net, restored, scaled, sides
 from kiso.ops import Value
 from kiso.text import tr
 
@@ -73,6 +73,7 @@ def card(name: str) -> Card:
            "unusual."),
         tr("Three 3x3 convolutions with stride 2, a dense layer to the code; a dense layer and "
            "three transposed convolutions back. The output is a picture."),
+        measured=restored("23.88", "mnist", 10),
         differences=(tr("first weights are not learnt layer by layer, as in 2006"),))
 
 

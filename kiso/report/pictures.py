@@ -13,7 +13,7 @@ from kiso.text import tr
 
 __all__ = ["Gallery", "Strip", "gallery_of"]
 
-FIRST, WORST = 16, 16  # pictures that are shown
+SOME, WORST = 16, 16  # pictures that are shown
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Strip:
 class Gallery:
     """All of it."""
 
-    first: list[Strip]
+    some: list[Strip]
     worst: list[Strip]
     corrupted: bool
     spread: str  # inline SVG: PSNR of all test pictures
@@ -47,7 +47,7 @@ def gallery_of(answers: Pictures) -> Gallery:
     spread = inline_svg(figures.spread(answers.psnr), "spread",
                         tr("Histogram of the PSNR of all test pictures"))
     return Gallery(
-        [_strip(answers, row) for row in answers.rows[:FIRST]],
+        [_strip(answers, row) for row in answers.some[::max(1, len(answers.some) // SOME)][:SOME]],
         [_strip(answers, row) for row in answers.worst[:WORST]],
         answers.inputs is not None, spread, _by_class(answers))
 

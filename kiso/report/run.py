@@ -44,7 +44,8 @@ class Pictures:
     y: npt.NDArray[Any]  # (N,) their classes
     classes: list[str]
     rows: list[int]  # (k,) which ones follow
-    worst: list[int]  # some of these rows, the one with the highest loss first
+    some: list[int]  # those that are spread evenly over the part
+    worst: list[int]  # those with the highest loss, the worst first
     names: list[str]  # (k,)
     images: npt.NDArray[np.uint8]
     outputs: npt.NDArray[np.uint8]
@@ -215,14 +216,14 @@ def _predictions(path: Path) -> Predictions | Pictures:
 
 
 def _pictures(arrays: dict[str, Any]) -> Pictures:
-    rows, worst = ([int(i) for i in arrays[name]] for name in ("rows", "worst"))
+    rows, some, worst = ([int(i) for i in arrays[name]] for name in ("rows", "some", "worst"))
     images, outputs, inputs = arrays["images"], arrays["outputs"], arrays.get("inputs")
     psnr, y, names = arrays["psnr"], arrays["y"], [str(name) for name in arrays["names"]]
     if images.ndim != 4 or outputs.shape != images.shape or \
             (inputs is not None and inputs.shape != images.shape):
         raise ValueError("the pictures do not belong together")
-    if not len(rows) == len(names) == len(images) or not set(worst) <= set(rows) or \
+    if not len(rows) == len(names) == len(images) or not {*some, *worst} <= set(rows) or \
             any(not 0 <= i < len(psnr) for i in rows) or len(y) != len(psnr):
         raise ValueError("the pictures do not belong to the samples")
-    return Pictures(psnr, y, [str(name) for name in arrays.get("classes", [])], rows, worst, names,
-                    images, outputs, inputs)
+    classes = [str(name) for name in arrays.get("classes", [])]
+    return Pictures(psnr, y, classes, rows, some, worst, names, images, outputs, inputs)

@@ -32,7 +32,7 @@ __all__ = ["RECONSTRUCTION", "TASKS", "Classification", "Reconstruction", "Regre
 
 RECONSTRUCTION = "reconstruction"
 SHOWN = 24  # most wrong images in a report
-FIRST, WORST = 64, 16  # pictures of the test part that predictions.npz holds
+SOME, WORST = 64, 16  # pictures of the test part that predictions.npz holds
 AT_ONCE = 1 << 23  # numbers of pictures that are put out and held together
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "mse": ops.mse_loss, "l1": ops.l1_loss, "huber": ops.huber_loss}
@@ -230,13 +230,14 @@ class Reconstruction(Task):
         return found
 
     def arrays(self, engine: Engine, part: Dataset, result: Result) -> dict[str, np.ndarray]:
-        """The first pictures and the worst ones: as they are, as the net saw them, what it made of
-        them; PSNR of all pictures."""
+        """Some pictures, spread evenly, and the worst ones: as they are, as the net saw them, what
+        it made of them; PSNR of all pictures."""
         worst = np.argsort(-result["losses"], kind="stable")[:WORST]
-        rows = np.union1d(np.arange(min(FIRST, len(part))), worst)
+        some = np.unique(np.linspace(0, len(part) - 1, SOME).astype(np.int64))
+        rows = np.union1d(some, worst)
         x, step = part.x[rows], engine.step
         found: dict[str, np.ndarray] = {
-            "rows": rows, "worst": worst, "images": x, "losses": result["losses"],
+            "rows": rows, "some": some, "worst": worst, "images": x, "losses": result["losses"],
             "psnr": result["scores"], "y": part.y, "classes": np.array(part.classes, str),
             "outputs": np.rint(engine.evaluate(x, rows)["output"]).astype(np.uint8),
             "names": np.array([part.names[row] for row in rows], str)}

@@ -145,7 +145,9 @@ def test_what_a_run_keeps_of_its_test_pictures(denoised):
     with np.load(denoised.folder / "predictions.npz") as file:
         arrays = dict(file)
     rows, worst = arrays["rows"], arrays["worst"]
-    assert len(worst) == 16 and set(range(64)) <= set(rows) and set(worst) <= set(rows)
+    some = arrays["some"]
+    assert len(worst) == 16 and set(rows) == set(some) | set(worst)
+    assert len(some) == 64 and some[0] == 0 and some[-1] == len(test) - 1
     assert len(rows) <= 80 and len(arrays["psnr"]) == len(test)
     np.testing.assert_array_equal(arrays["images"], test.x[rows])
     assert arrays["losses"][worst].min() >= np.delete(arrays["losses"], worst).max()
