@@ -244,7 +244,7 @@ def file_table(run: Run) -> Table:
         "config.toml": tr("all that is needed to repeat the run"),
         "history.csv": tr("one line an epoch, for spreadsheets"),
         "metrics.json": tr("all figures, for programs"),
-        "predictions.npz": tr("answers for every test sample"),
+        "predictions.npz": SCORES[run.task].kept(),
         "checkpoint-last.safetensors": tr("where the training stands, for kiso resume"),
         "checkpoint-best.safetensors": tr("weights of the best epoch, for kiso predict"),
     }

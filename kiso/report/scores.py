@@ -78,6 +78,10 @@ class Scores:
         """What the figure of its course shows."""
         raise NotImplementedError
 
+    def kept(self) -> str:
+        """What predictions.npz holds."""
+        return tr("answers for every test sample")
+
 
 def _known(run: Run, key: str) -> float | None:
     """A figure of the best epoch, of a finished run or so far."""
@@ -188,6 +192,9 @@ class Ratios(Scores):
 
     def curve(self) -> str:
         return tr("PSNR over the epochs, training and validation, the best epoch marked")
+
+    def kept(self) -> str:
+        return tr("some of the test pictures and the worst ones, PSNR of all")
 
 
 def decibels(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Prediction:
     values: dict[str, float] | None = None
     problem: str | None = None  # why there is no answer
     notes: tuple[str, ...] = ()  # what was filled in or not understood in this file or row
-    picture: np.ndarray | None = None  # uint8 (C, H, W)
+    picture: np.ndarray | None = field(default=None, repr=False, compare=False)  # uint8 (C, H, W)
 
 
 def _inference(folder: str | Path, which: str, engine: str, conv: str | None

@@ -33,6 +33,7 @@ __all__ = ["RECONSTRUCTION", "TASKS", "Classification", "Reconstruction", "Regre
 RECONSTRUCTION = "reconstruction"
 SHOWN = 24  # most wrong images in a report
 SOME, WORST = 64, 16  # pictures of the test part that predictions.npz holds
+BATCH = 256  # samples that are judged together, at most
 AT_ONCE = 1 << 23  # numbers of pictures that are put out and held together
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "mse": ops.mse_loss, "l1": ops.l1_loss, "huber": ops.huber_loss}
@@ -108,8 +109,11 @@ def _means(found: dict[str, np.ndarray]) -> Result:
             "output": found.get("output")}
 
 
-def _rows_at_once(part: Dataset) -> int:
-    return max(1, AT_ONCE // max(1, part.x[:1].size))
+def _pieces(part: Dataset) -> list[np.ndarray]:
+    """Row numbers of a data set in pieces of nearly one size, the largest that are held together.
+    """
+    count = max(1, math.ceil(part.x.size / AT_ONCE))
+    return np.array_split(np.arange(len(part)), count)
 
 
 class Classification(Task):
@@ -210,9 +214,7 @@ class Reconstruction(Task):
 
     def judge(self, engine: Engine, part: Dataset) -> Result:
         """Without the answers: those of all test pictures might not fit in memory."""
-        size = _rows_at_once(part)
-        pieces = [engine.evaluate(part.x[at:at + size], np.arange(at, min(at + size, len(part))))
-                  for at in range(0, max(len(part), 1), size)]
+        pieces = [engine.evaluate(part.x[rows], rows) for rows in _pieces(part)]
         return _means({name: np.concatenate([piece[name] for piece in pieces])
                        for name in ("loss", "score")})
 
@@ -222,10 +224,8 @@ class Reconstruction(Task):
         mse = metrics.mse_of_psnr(result["scores"])
         found = {"psnr": result["score"], "rmse": math.sqrt(mse.mean())}
         if engine.step.corrupt:
-            size = _rows_at_once(part)
-            seen = [metrics.psnr(part.x[at:at + size], engine.step.corrupted(
-                part.x[at:at + size], np.arange(at, min(at + size, len(part)))))
-                for at in range(0, len(part), size)]
+            seen = [metrics.psnr(part.x[rows], engine.step.corrupted(part.x[rows], rows))
+                    for rows in _pieces(part)]
             found["input_psnr"] = float(np.concatenate(seen).mean())
         return found
 
@@ -236,10 +236,13 @@ class Reconstruction(Task):
         some = np.unique(np.linspace(0, len(part) - 1, SOME).astype(np.int64))
         rows = np.union1d(some, worst)
         x, step = part.x[rows], engine.step
+        # As many as fill a batch of the part's own size: another one would be compiled for itself.
+        filled = np.resize(rows, max(len(rows), min(len(part), BATCH)))
+        given = engine.evaluate(part.x[filled], filled)["output"][:len(rows)]
         found: dict[str, np.ndarray] = {
             "rows": rows, "some": some, "worst": worst, "images": x, "losses": result["losses"],
             "psnr": result["scores"], "y": part.y, "classes": np.array(part.classes, str),
-            "outputs": np.rint(engine.evaluate(x, rows)["output"]).astype(np.uint8),
+            "outputs": np.rint(given).astype(np.uint8),
             "names": np.array([part.names[row] for row in rows], str)}
         if step.corrupt:
             found["inputs"] = np.rint(step.corrupted(x, rows)).astype(np.uint8)
