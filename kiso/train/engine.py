@@ -110,7 +110,8 @@ class Engine:
         return Found(loss, score, norm, done)
 
     def evaluate(self, x: Array, y: Array | None = None) -> dict[str, Array]:
-        """Output of each sample, and its loss and score if the targets are given."""
+        """Output of each sample, and its loss and score if the targets (for pictures that are given
+        back: row numbers) are given."""
         parts: list[dict[str, Array]] = []
         size = evaluation_batch(x)
         for at in range(0, max(len(x), 1), size):
