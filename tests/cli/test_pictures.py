@@ -59,7 +59,7 @@ def test_predict_writes_pictures(kiso: Kiso, run: Path, tmp_path: Path) -> None:
     done = kiso("predict", run, *files, "--threads", "1")
     assert done.code == 0 and "grey levels" in done.out
     made = [run / "predicted/one.png", run / "predicted/one-2.png"]
-    assert all(str(path) in done.out for path in made)
+    assert all(path.is_file() for path in made)
     found = kiso("predict", run, *files, "--threads", "1", "--pictures", tmp_path / "a",
                  "--json").json
     assert [Path(a["picture"]).name for a in found] == ["one-2.png", "one-3.png"]
