@@ -111,8 +111,10 @@ def data_options() -> list[Option]:
                help=tr("Column of a CSV table that is to be predicted.")),
         Option(name="columns", metavar="A,B,...", read=words, default=tr("all others"),
                panel=panel, help=tr("Columns of a CSV table to predict from.")),
-        Option(name="task", metavar="classification|regression", panel=panel,
-               default=tr("follows from the target"), help=tr("What is predicted.")),
+        Option(name="task", metavar="NAME", panel=panel,
+               default=tr("follows from the target, or the model"),
+               help=tr("What is learnt: classification, regression, or reconstruction (to give "
+                       "pictures back).")),
     ]
 
 
@@ -144,8 +146,11 @@ def training_options() -> list[Option]:
                help=tr("Course of the learning rate: constant, cosine, step, onecycle, ...")),
         Option(name="augment", metavar="TEXT", default=by_recipe, panel=panel,
                help=tr("Random changes to training pictures, such as 'shift2 flip rotate10'.")),
+        Option(name="corrupt", metavar="TEXT", default=tr("nothing"), panel=panel,
+               help=tr("What is done to pictures that a net has to give back clean, such as "
+                       "'noise0.5', 'drop0.3 cutout8'.")),
         Option(name="loss", metavar="NAME", default=tr("follows from the target"), panel=panel,
-               help=tr("cross_entropy for classes; mse, l1 or huber for numbers.")),
+               help=tr("cross_entropy for classes; mse, l1 or huber for numbers and pictures.")),
         Option(name="label_smoothing", metavar="X", read=number, default=by_recipe, panel=panel,
                help=tr("Share of the target that is spread over all classes.")),
         Option(name="tta", metavar="TEXT", default=by_recipe, panel=panel,
@@ -251,6 +256,9 @@ def predict_command() -> Command:
          Option(name="csv", kind="flag", panel=panel, help=tr("Print comma-separated values.")),
          Option(name="out", short="-o", metavar="FILE", panel=panel,
                 help=tr("Write comma-separated values to this file.")),
+         Option(name="pictures", metavar="FOLDER", panel=panel,
+                default=tr("predicted/ in the run's folder"),
+                help=tr("Where a net that gives pictures back puts them, as PNG.")),
          *engine_options()), run)
 
 

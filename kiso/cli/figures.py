@@ -15,6 +15,11 @@ def per_cent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
+def decibels(value: float) -> str:
+    """23.4567 -> 23.46 dB."""
+    return f"{value:.2f} dB"
+
+
 def significant(value: float) -> str:
     """A number with four significant digits: 0.06543, 12.34, 4321."""
     return f"{value:.4g}" if abs(value) < 10_000 else in_thousands(round(value))
@@ -25,6 +30,7 @@ def score_rows(metrics: dict[str, Any], prefix: str,
     """Names (brief: MAE instead of its full name) and values of the scores that are there."""
     names = [("accuracy", tr("accuracy"), per_cent),
              ("top5_accuracy", tr("among the best five"), per_cent),
+             ("psnr", tr("PSNR"), decibels), ("input_psnr", tr("PSNR of the input"), decibels),
              ("mae", "MAE" if brief else tr("mean absolute error (MAE)"), significant),
              ("rmse", "RMSE" if brief else tr("root mean squared error (RMSE)"), significant),
              ("r2", "R²" if brief else tr("explained share of the variance (R²)"), significant),

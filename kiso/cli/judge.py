@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kiso.cli.figures import class_table, per_cent, score_rows, significant
 from kiso.cli.output import Output, in_thousands, list_some
+from kiso.cli.pictures import answer_document, check_folder, picture_table, write_pictures
 from kiso.errors import ConfigError
 from kiso.text import tr
 
@@ -43,7 +43,7 @@ def evaluate(output: Output, run: str, data: str | None = None, **options: Any) 
 
 
 def predict(output: Output, run: str, files: list[str], csv: bool = False,
-            out: str | None = None, **options: Any) -> int:
+            out: str | None = None, pictures: str | None = None, **options: Any) -> int:
     """Answers for new files or rows."""
     from kiso.train import predict as judge
 
@@ -51,6 +51,7 @@ def predict(output: Output, run: str, files: list[str], csv: bool = False,
         raise ConfigError(tr("--csv and --json exclude each other; choose one."))
     if out is not None:
         check_target(Path(out))
+    check_folder(pictures)
     answers = judge(run, files, **options)
     good = [answer for answer in answers if answer.problem is None]
     problems = [(a.name, a.problem) for a in answers if a.problem is not None]
@@ -60,13 +61,18 @@ def predict(output: Output, run: str, files: list[str], csv: bool = False,
     remarks = [f"{a.name}: {note}" for a in good for note in a.notes]
     for line in list_some(remarks, 20):
         output.warn(line)
+    written = write_pictures(good, run, pictures)
+    if pictures is not None and good and not written:
+        output.warn(tr("--pictures is for nets that give pictures back; nothing was written."))
     if out is not None:
         from kiso.files import write_atomic
         write_atomic(out, as_csv(answers))
         output.note(tr("Saved {n} answers to {path}", n=in_thousands(len(good)), path=out))
-    output.document([asdict(answer) for answer in answers])
+    output.document([answer_document(answer, written) for answer in answers])
     if csv and out is None:
         output.raw(as_csv(answers))
+    elif out is None and written:
+        picture_table(output, good, written)
     elif out is None and good:
         answer_table(output, good)
     if not good:

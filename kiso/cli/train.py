@@ -20,6 +20,7 @@ from kiso.train.callbacks import Callback, Context
 from kiso.train.progress import Progress, duration
 from kiso.train.recipes import NONE
 from kiso.train.starts import OWN
+from kiso.train.tasks import RECONSTRUCTION
 
 if TYPE_CHECKING:
     from kiso.train import RunResult
@@ -101,7 +102,7 @@ class Start(Callback):
         self.left_out = [{"name": name, "reason": reason}
                          for name, reason in setup.splits.problems]
         rows: list[tuple[str, str | list[str]]] = [
-            (tr("data"), data_lines(setup.splits)),
+            (tr("data"), data_lines(setup.splits, setup.step.task)),
             (tr("model"), [model_line(setup),
                            tr("{count} parameters", count=in_thousands(context.parameters))]),
             *weights_rows(setup),
@@ -114,7 +115,7 @@ class Start(Callback):
         self.output.show()
 
 
-def data_lines(splits: Any) -> list[str]:
+def data_lines(splits: Any, task: str) -> list[str]:
     """Name, size, splits, and what was wrong with files or rows."""
     part = splits.train
     name = str(part.source.get("name") or part.source.get("path") or tr("arrays"))
@@ -123,7 +124,9 @@ def data_lines(splits: Any) -> list[str]:
         kind = tr("pictures {shape}", shape=shape)
     else:
         kind = tr("rows with {n} numbers each", n=shape)
-    if part.task == "classification":
+    if task == RECONSTRUCTION:
+        what = tr("target: the picture itself")
+    elif part.task == "classification":
         what = tr("{n} classes: {names}", n=len(part.classes),
                   names=", ".join(list_some(part.classes, 12)))
     else:
@@ -174,6 +177,8 @@ def training_lines(setup: Any) -> list[str]:
                 size=setup.batch_size)]
     if setup.step.augment is not None:
         lines.append(tr("augmentation: {text}", text=setup.step.augment))
+    if setup.step.corrupt:
+        lines.append(tr("corruption of what the net sees: {text}", text=setup.step.corrupt))
     if setup.step.label_smoothing:
         lines.append(tr("label smoothing {x:g}", x=setup.step.label_smoothing))
     if setup.step.views:

@@ -20,21 +20,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kiso import ops
-from kiso.errors import ConfigError, DataError, DescriptionError, DTypeError
+from kiso.data.words import Words
+from kiso.errors import DataError, DTypeError
 from kiso.text import tr
 
-__all__ = ["Augment"]
+__all__ = ["Augment", "cut_square", "fits_inside"]
 
-_LIMITS = {"shift": 512, "crop": 512, "rotate": 180, "scale": 0.9, "colour": 1, "cutout": 512}
-_WHOLE = ("shift", "crop", "cutout")  # numbers of pixels
-_EXAMPLES = ("shift2", "crop4", "flip", "altflip", "rotate10", "scale0.1", "colour0.2", "cutout4")
+_WORDS = Words(
+    limits={"shift": 512, "crop": 512, "rotate": 180, "scale": 0.9, "colour": 1, "cutout": 512},
+    pixels=("shift", "crop", "cutout"), flags=("flip", "altflip"), alike={"color": "colour"},
+    examples=("shift2", "crop4", "flip", "altflip", "rotate10", "scale0.1", "colour0.2", "cutout4"))
 
 # Which of a sample's random numbers serves what: fixed, so that a word that is added or left out
 # does not change what the others do.
@@ -61,10 +62,7 @@ class Augment:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        for name in _LIMITS:
-            value = getattr(self, name)
-            if value != 0 and (wrong := _fault(name, value)):
-                raise ConfigError(wrong)
+        _WORDS.check(self)
 
     @classmethod
     def parse(cls, text: str) -> Augment:
@@ -72,26 +70,10 @@ class Augment:
 
         Errors: DescriptionError that points at the first word that cannot be read.
         """
-        found: dict[str, Any] = {}
-        for match in re.finditer(r"[^\s,]+", text):
-            name, value, wrong = _read(match[0])
-            if name in found:
-                wrong = tr("{word} comes twice; write it once.", word=name)
-            if wrong:
-                marks = " " * match.start() + "^" * len(match[0])
-                raise DescriptionError(tr("cannot read the augmentation:") + "\n    "
-                                       + re.sub(r"\s", " ", text) + f"\n    {marks}\n{wrong}")
-            found[name] = value
-        return cls(**found)
+        return cls(**_WORDS.read(text, tr("cannot read the augmentation:")))
 
     def __str__(self) -> str:
-        words: list[str] = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value:
-                number = "" if value is True else np.format_float_positional(value, trim="-")
-                words.append(field.name + number)
-        return " ".join(words)
+        return _WORDS.text(self)
 
     def __bool__(self) -> bool:
         """Whether anything is changed at all."""
@@ -115,7 +97,7 @@ class Augment:
             x = ops.affine_sample(x, self._matrices(u, mirrored), fill=0.0 if self.crop else None)
         if self.colour:
             x = self._recolour(x, u)
-        return self._cut(x, u) if self.cutout else x
+        return cut_square(x, u[:, _CUTOUT:], self.cutout) if self.cutout else x
 
     def _check(self, x: Any) -> None:
         shape = ops.shape_of(x)
@@ -125,13 +107,7 @@ class Augment:
         if x.dtype.kind != "f":
             raise DTypeError(tr("augmentation needs scaled floating-point pictures, but they are "
                                 "{dtype}; apply the Normalizer first.", dtype=x.dtype))
-        size = min(shape[2:])
-        for name, pixels in (("shift", self.shift), ("crop", self.crop),
-                             ("cutout", self.cutout)):
-            if pixels >= max(size, 1):
-                raise DataError(tr("{word} is too large for pictures of {height}x{width} pixels; "
-                                   "use at most {limit}.", word=f"{name}{pixels}",
-                                   height=shape[2], width=shape[3], limit=size - 1))
+        fits_inside(shape, shift=self.shift, crop=self.crop, cutout=self.cutout)
 
     def _mirrored(self, u: Any, key: Any, rows: Any) -> Any:
         """(N,) which pictures are mirrored, or None."""
@@ -179,17 +155,27 @@ class Augment:
         mean = ops.mean(x, axis=(1, 2, 3), keepdims=True)  # (N, 1, 1, 1)
         return mean + (1 + c) * (x - mean) + b
 
-    def _cut(self, x: Any, u: Any) -> Any:
-        """Zero where top <= i < top + n and left <= j < left + n; the square lies inside."""
-        N, _, H, W = ops.shape_of(x)
-        inside: list[Any] = []
-        for column, size, axis in ((_CUTOUT, H, 2), (_CUTOUT + 1, W, 3)):
-            at = np.arange(size, dtype=np.float32).reshape((1, 1, -1, 1) if axis == 2 else (-1,))
-            start = _whole(u[:, column], size - self.cutout + 1)
-            start = ops.reshape(start, (N, 1, 1, 1))
-            inside.append(ops.mul(ops.greater_equal(at, start),
-                                  ops.less(at, start + self.cutout)))
-        return ops.where(ops.mul(*inside), 0.0, x)  # (N, 1, H, W) broadcast over the channels
+
+def fits_inside(shape: tuple[int, ...], **words: int) -> None:
+    """Numbers of pixels must be smaller than pictures (N, C, H, W).  Errors: DataError."""
+    size = min(shape[2:])
+    for name, pixels in words.items():
+        if pixels >= max(size, 1):
+            raise DataError(tr("{word} is too large for pictures of {height}x{width} pixels; "
+                               "use at most {limit}.", word=f"{name}{pixels}",
+                               height=shape[2], width=shape[3], limit=size - 1))
+
+
+def cut_square(x: Any, u: Any, side: int) -> Any:
+    """0 where top <= i < top + side and left <= j < left + side; the square lies inside. Its place
+    follows from u (N, 2) in [0, 1)."""
+    N, _, H, W = ops.shape_of(x)
+    inside: list[Any] = []
+    for column, size, axis in ((0, H, 2), (1, W, 3)):
+        at = np.arange(size, dtype=np.float32).reshape((1, 1, -1, 1) if axis == 2 else (-1,))
+        start = ops.reshape(_whole(u[:, column], size - side + 1), (N, 1, 1, 1))
+        inside.append(ops.mul(ops.greater_equal(at, start), ops.less(at, start + side)))
+    return ops.where(ops.mul(*inside), 0.0, x)  # (N, 1, H, W) broadcast over the channels
 
 
 def _around_0(u: Any) -> Any:
@@ -200,34 +186,3 @@ def _around_0(u: Any) -> Any:
 def _whole(u: Any, count: int) -> Any:
     """[0, 1) -> 0, 1, ..., count - 1 with equal chances, as floats."""
     return ops.floor(u * count)
-
-
-def _fault(name: str, value: Any) -> str:
-    """What is wrong with a strength, or ""."""
-    if not 0 < value <= _LIMITS[name]:
-        return tr("{word} must be above 0 and at most {limit}, but {value} came.", word=name,
-                  limit=_LIMITS[name], value=value)
-    if name in _WHOLE and value != int(value):
-        return tr("{word} takes a whole number of pixels, but {value} came.", word=name,
-                  value=value)
-    return ""
-
-
-def _read(word: str) -> tuple[str, Any, str]:
-    """One word -> name, strength, and what is wrong with it ("" if nothing)."""
-    match = re.fullmatch(r"([A-Za-z]+)(\d*\.?\d*)", word)
-    name = match[1].lower() if match else ""
-    name = "colour" if name == "color" else name
-    if match is None or name not in (*_LIMITS, "flip", "altflip"):
-        return word, 0, tr("{word} is not known; expected some of {words}.", word=word,
-                           words=", ".join(_EXAMPLES))
-    if name in ("flip", "altflip"):
-        wrong = tr("{word} takes no number; write it alone.", word=name) if match[2] else ""
-        return name, True, wrong
-    if not match[2] or match[2] == ".":
-        example = next(e for e in _EXAMPLES if e.startswith(name))
-        return name, 0, tr("{word} needs a number, for example {example}.", word=name,
-                           example=example)
-    value = float(match[2])
-    wrong = _fault(name, value)
-    return name, int(value) if name in _WHOLE and not wrong else value, wrong

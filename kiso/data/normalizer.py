@@ -76,6 +76,10 @@ class Normalizer:
 
         return (ops.cast(x, "float32") - self.mean) / self.std
 
+    def restore(self, x: Any) -> Any:
+        """Undo `apply`: pixels in 0 ... 255, columns in their own units."""
+        return x * self.std + self.mean
+
     def apply_target(self, y: Any) -> Any:
         """Scaled regression targets; class numbers stay as they are."""
         return y if self.y_mean is None else (y - self.y_mean) / self.y_std

@@ -42,7 +42,7 @@ from kiso.models.registry import (
     default_model,
     find,
     no_name,
-    refuse_pictures,
+    other_shape,
     text_of,
 )
 from kiso.models.resnet import (
@@ -108,6 +108,7 @@ __all__ = [
     "mlp_text",
     "mobilenet_v1",
     "no_name",
+    "other_shape",
     "plain18",
     "plain20",
     "plain32",
@@ -128,7 +129,6 @@ __all__ = [
     "preact_resnet164",
     "preact_resnet200",
     "preact_resnet1001",
-    "refuse_pictures",
     "resnet18",
     "resnet20",
     "resnet32",

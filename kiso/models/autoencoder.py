@@ -7,7 +7,7 @@ make the map small, three transposed ones make it large again. Source of the ide
 Salakhutdinov, "Reducing the dimensionality of data with neural networks", 2006; convolutions:
 Masci et al., "Stacked convolutional auto-encoders", 2011.
 
-    loss = ops.mse_loss(net(x), x)
+    kiso train mnist --model autoencoder
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Unpack
 
 from kiso import nn
-from kiso.models.base import Card, Common, Net, net, scaled, sides
+from kiso.models.base import Card, Common, Net, net, restored, scaled, sides
 from kiso.ops import Value
 from kiso.text import tr
 
@@ -73,9 +73,8 @@ def card(name: str) -> Card:
            "unusual."),
         tr("Three 3x3 convolutions with stride 2, a dense layer to the code; a dense layer and "
            "three transposed convolutions back. The output is a picture."),
-        differences=(
-            tr("its targets are pictures: train it in Python with a loss of your own, for example "
-               "ops.mse_loss(net(x), x)"),))
+        measured=restored("23.88", "mnist", 10),
+        differences=(tr("first weights are not learnt layer by layer, as in 2006"),))
 
 
 @net(card, (1, 28, 28), maps=True)

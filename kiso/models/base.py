@@ -24,7 +24,7 @@ from kiso.text import tr
 
 __all__ = ["FROM_DATA", "IMAGENET", "MODELS", "SMALL_BELOW", "Card", "Chain", "Common", "Entry",
            "Large", "Net", "Size", "Sized", "call_text", "classes_of", "he_out", "is_small", "net",
-           "reached", "scaled", "sides", "text_net"]
+           "reached", "restored", "scaled", "sides", "text_net"]
 
 Size = int | tuple[int, int]
 P = ParamSpec("P")
@@ -96,6 +96,12 @@ class Card:
 def reached(accuracy: str, data: str, epochs: int) -> str:
     """For Card.measured: what docs/benchmarks.md shows with its command."""
     return tr("{accuracy} % on the test part of {data} after {epochs} epochs", accuracy=accuracy,
+              data=data, epochs=epochs)
+
+
+def restored(psnr: str, data: str, epochs: int) -> str:
+    """The same for a net that gives pictures back."""
+    return tr("{psnr} dB PSNR on the test part of {data} after {epochs} epochs", psnr=psnr,
               data=data, epochs=epochs)
 
 

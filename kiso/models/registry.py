@@ -11,7 +11,7 @@ from kiso.models.base import MODELS, Entry, Net
 from kiso.models.call import head, parse_call
 from kiso.text import tr
 
-__all__ = ["build", "create", "default_model", "find", "no_name", "refuse_pictures", "text_of"]
+__all__ = ["build", "create", "default_model", "find", "no_name", "other_shape", "text_of"]
 
 
 def find(name_or_text: str) -> Entry | None:
@@ -68,28 +68,38 @@ def _near(word: str) -> str:
     return hint + tr("`kiso models` lists all models by name.")
 
 
-def create(name_or_text: str, input_shape: Sequence[int], outputs: int) -> nn.Module:
-    """`build`, with as many outputs as are needed.
+def create(name_or_text: str, input_shape: Sequence[int], outputs: int | Sequence[int]
+           ) -> nn.Module:
+    """`build`, with as many outputs as are needed: a number of values, or the shape (channels,
+    height, width) of a picture.
 
-    Errors: those of `build`; ConfigError if the model puts out another number, or pictures.
+    Errors: those of `build`; ConfigError if the model puts out anything else.
     """
-    refuse_pictures(name_or_text)
-    model = build(name_or_text, input_shape, outputs)
+    wanted = (outputs,) if isinstance(outputs, int) else tuple(outputs)
+    entry, picture = find(name_or_text), len(wanted) > 1
+    if entry is not None and entry.maps and not picture:
+        raise ConfigError(tr("the model {name} puts out pictures, and {count} values are needed; "
+                             "`kiso train DATA --model {name}` lets it give pictures back.",
+                             name=entry.name, count=wanted[0]))
+    # A net has as many maps as the picture has channels; a description says itself how many.
+    model = build(name_or_text, input_shape, wanted[0] if entry or not picture else None)
     shape = nn.output_shape(model, tuple(input_shape))
-    if shape != (outputs,):
-        raise ConfigError(tr("the model puts out {shape} for one sample, but {count} values are "
-                             "needed; end it with linear{count}.", shape=shape, count=outputs))
+    if shape != wanted:
+        raise other_shape(shape, wanted)
     return model
 
 
-def refuse_pictures(name_or_text: str) -> None:
-    """Errors: ConfigError for a net that puts out pictures: it cannot learn classes or values."""
-    entry = find(name_or_text)
-    if entry is None or not entry.maps:
-        return
-    raise ConfigError(tr("the model {name} puts out pictures and needs targets that are pictures, "
-                         "while data sets here have classes or values; train it in Python with a "
-                         "loss of your own (`kiso models {name}`).", name=entry.name))
+def other_shape(found: Sequence[int], wanted: Sequence[int]) -> ConfigError:
+    """The error for a model that puts out something else."""
+    if len(wanted) > 1:
+        sizes = ("x".join(map(str, shape)) for shape in (found, wanted))
+        return ConfigError(tr("the model puts out {found} for one sample, but pictures of {wanted} "
+                              "are to be given back; end it with as many pixels and {channels} "
+                              "maps, for example with conv{channels}k3p1.", found=next(sizes),
+                              wanted=next(sizes), channels=wanted[0]))
+    return ConfigError(tr("the model puts out {shape} for one sample, but {count} values are "
+                          "needed; end it with linear{count}.", shape=tuple(found),
+                          count=wanted[0]))
 
 
 def text_of(model: nn.Module) -> str:

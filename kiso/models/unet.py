@@ -6,6 +6,9 @@ had there: coarse maps know what is in the picture, fine ones where. Source: Ron
 and Brox, "U-Net: convolutional networks for biomedical image segmentation", 2015.
 
     scores = net(x)       (N, classes, H, W); the loss is your own, a class for each pixel
+
+`kiso train DATA --model unet --corrupt noise0.5` lets it give clean pictures back: as many maps as
+a picture has channels.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Unpack
 
 from kiso import nn, ops
 from kiso.errors import ConfigError
-from kiso.models.base import Card, Chain, Common, Net, Size, net, scaled, sides
+from kiso.models.base import Card, Chain, Common, Net, Size, net, restored, scaled, sides
 from kiso.ops import Value
 from kiso.text import tr
 
@@ -109,8 +112,11 @@ def card(name: str) -> Card:
            "and 2x2 transposed convolutions on the way up; maps of the way down are joined with "
            "those of the way up. The output is a map for each class."),
         tr("{value} intersection over union on PhC-U373 (ISBI challenge 2015)", value="0.9203"),
+        tr("{figure}: noise0.5 removed (18.57 dB), width 0.25, 32 x 32 pixels",
+           figure=restored("25.63", "photos", 20)),
         differences=(
-            tr("its targets are pictures: train it in Python with a loss of your own, for example "
+            tr("`kiso train` lets it give pictures back, with --corrupt clean ones from corrupted "
+               "ones; classes of pixels need a loss of your own in Python, for example "
                "ops.cross_entropy of (N H W, classes)"),
             tr("convolutions with a border of 1, so that output and input have one size; "
                "padded=false as in the paper: {input} pixels become {output}", input=572,

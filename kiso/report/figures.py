@@ -27,7 +27,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from kiso.text import tr
 from kiso.train.metrics import class_report
 
-__all__ = ["confusion_figure", "learning_curves", "residuals", "scatter"]
+__all__ = ["confusion_figure", "learning_curves", "residuals", "scatter", "spread"]
 
 INK, MUTED, GRID = "#1a2231", "#5b6676", "#e1e5eb"
 TRAIN, VALIDATION, BEST = "#2a66d9", "#cf5f0a", "#12855b"
@@ -105,13 +105,14 @@ def learning_curves(history: Sequence[Mapping[str, Any]], *, best_epoch: int | N
                     panels: Sequence[str] | None = None) -> Figure:
     """Loss and score over the epochs, training and validation, the best epoch marked.
 
-    history: rows with `epoch`, `train_loss`, `val_loss`, and `train_accuracy`, `val_accuracy` or
-    `train_mae`, `val_mae`; missing and non-finite values leave gaps. The shaded band is the gap
-    between training and validation. panels: of "loss", "accuracy", "mae" (default: loss, and the
-    score that the rows have). best_epoch: default the one with the lowest validation loss.
+    history: rows with `epoch`, `train_loss`, `val_loss` and a score: `train_accuracy` and
+    `val_accuracy`, or the same of mae or psnr; missing and non-finite values leave gaps. The shaded
+    band is the gap between training and validation. panels: of "loss", "accuracy", "mae", "psnr"
+    (default: loss, and the score that the rows have). best_epoch: default the one with the lowest
+    validation loss.
     """
     if panels is None:
-        panels = ["loss", *(n for n in ("accuracy", "mae")
+        panels = ["loss", *(n for n in ("accuracy", "mae", "psnr")
                             if any(f"train_{n}" in row for row in history))]
     best = best_epoch if best_epoch is not None else _lowest(history)
     width, height = 4.6 * len(panels), 3.3
@@ -162,7 +163,8 @@ def _curves(axes: Any, history: Sequence[Mapping[str, Any]], panel: str, best: i
     room = max(0.5 if last < 3 else 0.0, 0.03 * last)
     axes.set_xlim(1 - room, last + room)
     axes.set_xlabel(tr("epoch"), **_text())
-    names = {"loss": tr("Loss"), "accuracy": tr("Accuracy"), "mae": tr("Mean absolute error")}
+    names = {"loss": tr("Loss"), "accuracy": tr("Accuracy"), "mae": tr("Mean absolute error"),
+             "psnr": tr("PSNR (dB)")}
     _title(axes, names.get(panel, panel))
     if len(epochs):
         _legend(axes)
@@ -273,4 +275,25 @@ def residuals(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") ->
     axes.set_xlabel(tr("prediction minus true value"), **_text())
     axes.set_ylabel(tr("samples"), labelpad=8, **_text())
     _title(axes, name or tr("Residuals"))
+    return figure
+
+
+# -------------------------------------------------------------------------- pictures given back
+
+
+def spread(psnr: npt.ArrayLike) -> Figure:
+    """Histogram of the PSNR of pictures, in dB, their mean marked."""
+    values = np.asarray(psnr, np.float64)
+    figure, axes = _canvas(4.6, 3.3, left=0.8, top=0.65)
+    if len(values):
+        axes.hist(values, bins=int(np.clip(np.sqrt(len(values)), 5, 40)), color=TRAIN, alpha=0.75,
+                  rwidth=0.94)
+        mean = float(values.mean())
+        axes.axvline(mean, color=VALIDATION, linewidth=1.5, linestyle=(0, (4, 3)),
+                     label=tr("mean ({mean})", mean=f"{mean:.2f}"))
+        _legend(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(tr("PSNR (dB); more is better"), **_text())
+    axes.set_ylabel(tr("pictures"), labelpad=8, **_text())
+    _title(axes, tr("PSNR of the test pictures"))
     return figure

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiso.report.run import Run
+from kiso.report.scores import SCORES, Card, last, number, percent, wilson
 from kiso.text import tr
 from kiso.train.progress import duration
 
@@ -32,39 +33,12 @@ REMARKS = ("problems", "remarks")  # entries of the table "data": pairs of a nam
 
 
 @dataclass(frozen=True)
-class Card:
-    """One key figure."""
-
-    title: str
-    value: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Table:
     """A table of texts."""
 
     title: str
     head: list[str]
     rows: list[list[str]]
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """0.983 as "98.3 %"; "-" for nothing."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{100 * value:.{digits}f} %"
-
-
-def number(value: float | None) -> str:
-    """Four figures: 0.05123, 12.35, 1,234, 1.2e-07; "-" for nothing."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == round(value) and abs(value) < 1e15:
-        return f"{value:,.0f}"
-    if abs(value) >= 10_000:
-        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3e}"
-    return f"{value:.4g}"
 
 
 def file_size(count: float) -> str:
@@ -78,54 +52,20 @@ def file_size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share: (p + z^2/2n -+ z sqrt(p (1-p)/n + z^2/4n^2)) / (1 + z^2/n).
-
-    Unlike p -+ z sqrt(p (1-p)/n) it stays within 0..1 and is not empty at p = 1 (Wilson, 1927).
-    """
-    p, scale = right / n, 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / scale
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def _epochs(count: int) -> str:
     return tr("1 epoch") if count == 1 else tr("{n} epochs", n=f"{count:,}")
 
 
-def _last(run: Run, key: str) -> float | None:
-    """A value of the best epoch's row of the history."""
-    rows = [row for row in run.history if row["epoch"] == run.best_epoch]
-    return rows[0].get(key) if rows else None
-
-
 def headline(run: Run) -> str:
     """The result in one sentence."""
-    done = int(run.number("epochs") or len(run.history))
-    if not run.finished:
-        if not run.history:
-            return tr("Not finished: no epoch has ended yet")
-        planned = run.setting("epochs")
-        trained = (tr("{done} of {planned} epochs", done=done, planned=planned)
-                   if isinstance(planned, int) else _epochs(done))
-        if run.task == "regression":
-            return tr("Not finished: {trained}, mean validation error {mae} so far",
-                      trained=trained, mae=number(_last(run, "val_mae")))
-        return tr("Not finished: {trained}, validation accuracy {accuracy} so far",
-                  trained=trained, accuracy=percent(_last(run, "val_accuracy")))
-    after, time = _epochs(done), duration(run.number("seconds_total") or math.nan)
-    if run.task == "regression":
-        if run.number("test_mae") is not None:
-            return tr("Mean error {mae} on the test data (R² {r2}) after {epochs} in {time}",
-                      mae=number(run.number("test_mae")), r2=number(run.number("test_r2")),
-                      epochs=after, time=time)
-        return tr("Mean error {mae} on the validation data after {epochs} in {time}",
-                  mae=number(run.number("val_mae")), epochs=after, time=time)
-    if run.number("test_accuracy") is not None:
-        return tr("Test accuracy {accuracy} after {epochs} in {time}",
-                  accuracy=percent(run.number("test_accuracy")), epochs=after, time=time)
-    return tr("Validation accuracy {accuracy} after {epochs} in {time}",
-              accuracy=percent(run.number("val_accuracy")), epochs=after, time=time)
+    done, scores = int(run.number("epochs") or len(run.history)), SCORES[run.task]
+    if run.finished:
+        return scores.result(run, _epochs(done), duration(run.number("seconds_total") or math.nan))
+    if not run.history:
+        return tr("Not finished: no epoch has ended yet")
+    planned = run.setting("epochs")
+    return scores.so_far(run, tr("{done} of {planned} epochs", done=done, planned=planned)
+                         if isinstance(planned, int) else _epochs(done))
 
 
 def notices(run: Run) -> list[str]:
@@ -152,35 +92,7 @@ def notices(run: Run) -> list[str]:
 
 def cards(run: Run) -> list[Card]:
     """Key figures; those that the run lacks are left out."""
-    found: list[Card] = []
-    answers = run.predictions
-    if run.task == "classification":
-        test = run.number("test_accuracy")
-        if test is not None:
-            note = ""
-            if answers is not None and answers.classes:
-                n = len(answers.y)
-                right = int((answers.output.argmax(1) == answers.y).sum())
-                low, high = wilson(right, n)
-                note = tr("{right} of {n} right; 95 % interval {low} to {high}", right=f"{right:,}",
-                          n=f"{n:,}", low=percent(low), high=percent(high))
-            found.append(Card(tr("Test accuracy"), percent(test), note))
-        for key, title in (("val_accuracy", tr("Validation accuracy")),
-                           ("train_accuracy", tr("Training accuracy"))):
-            value = run.number(key) if run.finished else _last(run, key)
-            if value is not None:
-                found.append(Card(title, percent(value), tr("at the best epoch")))
-    else:
-        for key, title, note in (
-            ("test_mae", tr("Mean absolute error"), tr("on the test data")),
-            ("test_rmse", tr("Root mean squared error"), tr("on the test data")),
-            ("test_r2", "R²", tr("on the test data; 1 is perfect")),
-            ("val_mae", tr("Validation error"), tr("at the best epoch")),
-        ):
-            value = run.number(key) if run.finished else _last(run, key)
-            if value is not None:
-                found.append(Card(title, number(value), note))
-    return found + _cost(run)
+    return SCORES[run.task].cards(run) + _cost(run)
 
 
 def _cost(run: Run) -> list[Card]:
@@ -207,8 +119,8 @@ def _cost(run: Run) -> list[Card]:
 
 def curve_notes(run: Run) -> list[str]:
     """What the curves show: the gap at the best epoch, over- or underfitting."""
-    best, train = run.best_epoch, _last(run, "train_loss")
-    val = _last(run, "val_loss")
+    best, train = run.best_epoch, last(run, "train_loss")
+    val = last(run, "val_loss")
     if train is None or val is None:
         return []
     found = [tr("At the best epoch ({epoch}) the validation loss is {val} and the training loss "
@@ -237,19 +149,17 @@ def curve_notes(run: Run) -> list[str]:
 
 def history_table(run: Run) -> Table:
     """The numbers behind the curves."""
-    score = run.score
+    scores = SCORES[run.task]
     columns: list[tuple[str, str]] = [
         ("epoch", tr("epoch")), ("train_loss", tr("training loss")),
         ("val_loss", tr("validation loss")),
-        (f"train_{score}",
-         tr("training accuracy") if score == "accuracy" else tr("training error")),
-        (f"val_{score}",
-         tr("validation accuracy") if score == "accuracy" else tr("validation error")),
+        *scores.columns(),
         ("val_r2", tr("validation R²")), ("lr", tr("learning rate")),
         ("gradient_norm", tr("gradient norm")), ("seconds", tr("seconds")),
     ]
     columns = [(key, name) for key, name in columns if any(key in row for row in run.history)]
-    rows = [[percent(row.get(key), 2) if key.endswith("accuracy") else number(row.get(key))
+    percents = [name for name, _ in scores.columns()] if run.score == "accuracy" else []
+    rows = [[percent(row.get(key), 2) if key in percents else number(row.get(key))
              for key, _ in columns] for row in run.history]
     return Table(tr("The numbers of every epoch"), [name for _, name in columns], rows)
 
@@ -334,7 +244,7 @@ def file_table(run: Run) -> Table:
         "config.toml": tr("all that is needed to repeat the run"),
         "history.csv": tr("one line an epoch, for spreadsheets"),
         "metrics.json": tr("all figures, for programs"),
-        "predictions.npz": tr("answers for every test sample"),
+        "predictions.npz": SCORES[run.task].kept(),
         "checkpoint-last.safetensors": tr("where the training stands, for kiso resume"),
         "checkpoint-best.safetensors": tr("weights of the best epoch, for kiso predict"),
     }

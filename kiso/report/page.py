@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kiso.files import write_atomic
 from kiso.report import overview
-from kiso.report.run import Run, read_run
+from kiso.report.run import Pictures, Predictions, Run, read_run
+from kiso.report.scores import SCORES
 from kiso.text import current_language, set_language, tr
 
 if TYPE_CHECKING:
@@ -62,18 +63,21 @@ def _environment() -> Environment:
 def _content(run: Run) -> dict[str, Any]:
     """Everything that the templates show."""
     from kiso.report.classification import classes_of
+    from kiso.report.pictures import gallery_of
     from kiso.report.regression import targets_of
 
     answers = run.predictions
     classify = run.task == "classification"
-    classes = classes_of(answers) if answers is not None and classify else None
-    targets = targets_of(run, answers) if answers is not None and not classify else []
+    gallery = gallery_of(answers) if isinstance(answers, Pictures) else None
+    classes = classes_of(answers) if isinstance(answers, Predictions) and classify else None
+    targets = targets_of(run, answers) if isinstance(answers, Predictions) and not classify else []
     return {
         "lang": current_language(), "run": run, "name": run.folder.resolve().name,
         "headline": overview.headline(run), "notices": overview.notices(run),
         "cards": overview.cards(run), "curves": _curves(run),
         "notes": overview.curve_notes(run), "history": overview.history_table(run),
         "classes": classes, "matrix": _matrix(classes), "targets": targets,
+        "gallery": gallery,
         "remarks": overview.remarks(run), "settings": overview.settings(run),
         "environment": overview.environment(run), "files": overview.file_table(run),
     }
@@ -90,9 +94,7 @@ def _curves(run: Run) -> list[Any]:
         return []
     labels = {
         "loss": tr("Loss over the epochs, training and validation, the best epoch marked"),
-        "accuracy": tr("Accuracy over the epochs, training and validation, the best epoch marked"),
-        "mae": tr("Mean absolute error over the epochs, training and validation, the best epoch "
-                  "marked"),
+        run.score: SCORES[run.task].curve(),
     }
     return [Markup(inline_svg(figures.learning_curves(run.history, best_epoch=run.best_epoch,
                                                       panels=[panel]), f"curve-{panel}",

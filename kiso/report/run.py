@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from kiso.errors import DataError
 from kiso.text import tr
+from kiso.train.tasks import RECONSTRUCTION, TASKS
 
-__all__ = ["Predictions", "Run", "read_run"]
+__all__ = ["Pictures", "Predictions", "Run", "read_run"]
 
 Row = dict[str, float]
 
@@ -36,6 +37,22 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures of the test split that were given back with the best weights; uint8 (k, C, H, W)."""
+
+    psnr: npt.NDArray[Any]  # (N,) dB, of all pictures
+    y: npt.NDArray[Any]  # (N,) their classes
+    classes: list[str]
+    rows: list[int]  # (k,) which ones follow
+    some: list[int]  # those that are spread evenly over the part
+    worst: list[int]  # those with the highest loss, the worst first
+    names: list[str]  # (k,)
+    images: npt.NDArray[np.uint8]
+    outputs: npt.NDArray[np.uint8]
+    inputs: npt.NDArray[np.uint8] | None  # what the net saw, where that was corrupted
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
     """What a run folder holds; empty parts are named in `missing` or `damaged`."""
 
@@ -43,7 +60,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict[str, Any])
     history: list[Row] = field(default_factory=list[Row])
     metrics: dict[str, Any] = field(default_factory=dict[str, Any])
-    predictions: Predictions | None = None
+    predictions: Predictions | Pictures | None = None
     missing: list[str] = field(default_factory=list[str])  # file names
     damaged: dict[str, str] = field(default_factory=dict[str, str])  # file name -> reason
     files: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])  # name, bytes
@@ -55,21 +72,25 @@ class Run:
 
     @property
     def task(self) -> str:
-        """"classification" or "regression", from whatever file tells."""
+        """A name of TASKS, from whatever file tells."""
         chosen: Any = self.config.get("hyperparameters", {})
         named: Any = chosen.get("task") if isinstance(chosen, dict) else None  # pyright: ignore
         stated = str(self.metrics.get("task") or named)  # pyright: ignore
-        if stated in ("classification", "regression"):
+        if stated in TASKS:
             return stated
+        if isinstance(self.predictions, Pictures):
+            return RECONSTRUCTION
         if self.predictions is not None:
             integers = np.issubdtype(self.predictions.y.dtype, np.integer)
             return "classification" if integers else "regression"
-        return "regression" if any("train_mae" in row for row in self.history) else "classification"
+        return next((name for name, task in TASKS.items()
+                     if any(f"train_{task.score}" in row for row in self.history)),
+                    "classification")
 
     @property
     def score(self) -> str:
-        """Name of the second column of the history: "accuracy" or "mae"."""
-        return "mae" if self.task == "regression" else "accuracy"
+        """Name of the second column of the history: "accuracy", "mae" or "psnr"."""
+        return TASKS[self.task].score
 
     @property
     def best_epoch(self) -> int:
@@ -103,7 +124,7 @@ def _goodness(task: str) -> Callable[[Row], tuple[float, float]]:
     def key(row: Row) -> tuple[float, float]:
         loss = row.get("val_loss", row.get("train_loss", float("inf")))
         score = row.get("val_accuracy", row.get("train_accuracy", 0.0))
-        return (loss, 0.0) if task == "regression" else (-score, loss)
+        return (-score, loss) if TASKS[task].by_score else (loss, 0.0)
     return key
 
 
@@ -165,10 +186,12 @@ def _history(path: Path) -> list[Row]:
     return rows
 
 
-def _predictions(path: Path) -> Predictions:
+def _predictions(path: Path) -> Predictions | Pictures:
     # Opened here: of a damaged file np.load itself would leave the handle open.
     with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         arrays: dict[str, Any] = {name: file[name] for name in file.files}
+    if "outputs" in arrays:
+        return _pictures(arrays)
     y, output = arrays["y"], arrays["output"]
     if output.ndim != 2 or len(y) != len(output) or len(y) == 0:
         raise ValueError(f"y {y.shape} and output {output.shape} do not belong together")
@@ -190,3 +213,17 @@ def _predictions(path: Path) -> Predictions:
     if images.ndim != 4 or len(images) != len(rows) or any(not 0 <= i < len(y) for i in rows):
         raise ValueError("the pictures do not belong to the samples")
     return Predictions(y, output, names, classes, rows, images.astype(np.uint8))
+
+
+def _pictures(arrays: dict[str, Any]) -> Pictures:
+    rows, some, worst = ([int(i) for i in arrays[name]] for name in ("rows", "some", "worst"))
+    images, outputs, inputs = arrays["images"], arrays["outputs"], arrays.get("inputs")
+    psnr, y, names = arrays["psnr"], arrays["y"], [str(name) for name in arrays["names"]]
+    if images.ndim != 4 or outputs.shape != images.shape or \
+            (inputs is not None and inputs.shape != images.shape):
+        raise ValueError("the pictures do not belong together")
+    if not len(rows) == len(names) == len(images) or not {*some, *worst} <= set(rows) or \
+            any(not 0 <= i < len(psnr) for i in rows) or len(y) != len(psnr):
+        raise ValueError("the pictures do not belong to the samples")
+    classes = [str(name) for name in arrays.get("classes", [])]
+    return Pictures(psnr, y, classes, rows, some, worst, names, images, outputs, inputs)

@@ -21,7 +21,7 @@ class Context:
     epochs: int  # planned epochs
     steps_per_epoch: int
     samples: int  # training samples in an epoch
-    task: str  # "classification" or "regression"
+    task: str  # "classification", "regression" or "reconstruction"
     folder: Path | None  # where the run is stored
     parameters: int  # trainable numbers
     setup: Any = None  # the Setup: splits, model text, optimizer, schedule, ...
@@ -30,7 +30,7 @@ class Context:
     step_in_epoch: int = 0
     samples_in_epoch: int = 0
     loss: float = float("nan")  # running means of the current epoch
-    score: float = float("nan")  # accuracy, or mean absolute error for regression
+    score: float = float("nan")  # accuracy, mean absolute error or PSNR
     lr: float = float("nan")
     gradient_norm: float = float("nan")  # of the last step
     images_per_second: float = float("nan")  # in the current epoch

@@ -23,12 +23,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kiso import optim
-from kiso.data import Augment, Dataset, Views
+from kiso.data import Augment, Corrupt, Dataset, Views
 from kiso.errors import ConfigError
 from kiso.text import tr
 from kiso.train.options import TrainOptions
 from kiso.train.recipes import DEFAULT, NONE, RECIPES, Recipe, recipe_of_model
 from kiso.train.starts import OWN
+from kiso.train.step import AS_IT_IS
+from kiso.train.tasks import RECONSTRUCTION
 
 __all__ = ["Chosen", "check_given", "choose", "recipe_name"]
 
@@ -52,6 +54,7 @@ class Chosen:
     init: str
     views: Views
     remarks: tuple[str, ...] = ()
+    corrupt: Corrupt = AS_IT_IS
 
 
 def recipe_name(options: TrainOptions, own_model: bool) -> str:
@@ -70,6 +73,8 @@ def check_given(options: TrainOptions, name: str) -> None:
         optim.parse_schedule(options.schedule)
     if options.augment:
         Augment.parse(options.augment)
+    if options.corrupt:
+        Corrupt.parse(options.corrupt)
     if options.tta:
         Views.parse(options.tta)
 
@@ -80,6 +85,8 @@ def choose(options: TrainOptions, name: str, train: Dataset) -> Chosen:
     Errors: ConfigError for what does not fit the samples.
     """
     recipe = RECIPES[name]
+    if options.task == RECONSTRUCTION:  # neither is for pictures
+        recipe = replace(recipe, tta="", label_smoothing=0.0)
     batch_size = options.batch_size or _batch_size(recipe, len(train))
     if batch_size > len(train):
         raise ConfigError(tr("the batch size {size} is larger than the {n} training samples; use "
@@ -100,7 +107,8 @@ def choose(options: TrainOptions, name: str, train: Dataset) -> Chosen:
         name, options.optimizer or recipe.optimizer, optimizer, schedule,
         optim.parse_schedule(schedule), epochs, batch_size, _augment(options, recipe, train),
         recipe.label_smoothing if smoothing is None else smoothing, options.init or recipe.init
-        or OWN, _views(options, recipe, train), tuple(remarks))
+        or OWN, _views(options, recipe, train), tuple(remarks),
+        Corrupt.parse(options.corrupt or ""))
 
 
 def _same_rule(options: TrainOptions, recipe: Recipe) -> bool:

@@ -32,6 +32,7 @@ from kiso.ops.op import Array
 from kiso.train.limits import check_memory
 from kiso.train.shield import Shield
 from kiso.train.step import Batch, State, Step
+from kiso.train.tasks import BATCH
 from kiso.tree import flatten_tree, unflatten_tree
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "Engine", "Found", "usable"]
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = BATCH
 EVALUATION_NUMBERS = 1 << 20  # in one batch: pictures that are large come in smaller batches
 REUSED, REUSED_BYTES = 8, 64 << 20  # codes that are kept, and the memory of each at most
 CALL_SECONDS = 0.15  # most time in machine code before Python, and Ctrl-C, has its turn
@@ -109,7 +110,8 @@ class Engine:
         return Found(loss, score, norm, done)
 
     def evaluate(self, x: Array, y: Array | None = None) -> dict[str, Array]:
-        """Output of each sample, and its loss and score if the targets are given."""
+        """Output of each sample, and its loss and score if the targets (for pictures that are given
+        back: row numbers) are given."""
         parts: list[dict[str, Array]] = []
         size = evaluation_batch(x)
         for at in range(0, max(len(x), 1), size):

@@ -31,6 +31,7 @@ from kiso.optim import Group
 from kiso.optim.checks import suggestion
 from kiso.text import tr
 from kiso.train.step import Step
+from kiso.train.tasks import RECONSTRUCTION
 
 if TYPE_CHECKING:
     from kiso.train.options import TrainOptions
@@ -104,7 +105,9 @@ def after_run(options: TrainOptions, weights: Weights | None, own_model: bool) -
         raise ConfigError(tr("{path} does not say which model its weights belong to; name it with "
                              "--model.", path=weights.source))
     if not (options.model or own_model):
-        options = replace(options, model=text)
+        given_back = weights.record.get("task") == RECONSTRUCTION
+        task = options.task or (RECONSTRUCTION if given_back else None)
+        options = replace(options, model=text, task=task)
     shape = list(weights.record.get("input_shape", ()))
     if len(shape) != 3 or options.size is not None or not Path(options.data).is_dir():
         return options

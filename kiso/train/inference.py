@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,23 @@ from kiso.errors import CheckpointError, ConfigError, DataError, KisoError
 from kiso.text import tr
 from kiso.train.checkpoint import Checkpoint
 from kiso.train.engine import ENGINES, Engine
+from kiso.train.given_back import need_pictures
 from kiso.train.loop import judge
+from kiso.train.metrics import mse_of_psnr, psnr
 from kiso.train.options import check_choice
 from kiso.train.results import test_metrics
 from kiso.train.session import check_fit, thread_limit
 from kiso.train.setup import load_data, options_from_config, step_from_record
 from kiso.train.store import Store
+from kiso.train.tasks import RECONSTRUCTION
 
 __all__ = ["Prediction", "evaluate", "predict"]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one file or row: a class with probabilities, or target values."""
+    """The answer for one file or row: a class with probabilities, target values, or a picture,
+    whose values say how near it is to the file: psnr in dB, rmse in grey levels."""
 
     name: str
     label: str | None = None
@@ -36,6 +40,7 @@ class Prediction:
     values: dict[str, float] | None = None
     problem: str | None = None  # why there is no answer
     notes: tuple[str, ...] = ()  # what was filled in or not understood in this file or row
+    picture: np.ndarray | None = field(default=None, repr=False, compare=False)  # uint8 (C, H, W)
 
 
 def _inference(folder: str | Path, which: str, engine: str, conv: str | None
@@ -80,7 +85,7 @@ def evaluate(folder: str | Path, data: str | None = None, *, checkpoint: str = "
         result = judge(runner, part)
     problems = [] if data is None else [list(problem) for problem in splits.problems]
     return {"data": options.data, "split": "test" if data is None else "all", "samples": len(part),
-            "problems": problems, **test_metrics(part, result, "")}
+            "problems": problems, **test_metrics(runner, part, result, "")}
 
 
 def _same_form(data: str, data_dir: str | None, encoder: Any) -> None:
@@ -105,11 +110,13 @@ def _joined(splits: Splits) -> Dataset:
 def _same_task(splits: Splits, record: dict[str, Any], encoder: Any) -> Dataset:
     """All samples of other data, encoded as the model was trained, with its class numbers."""
     every = _joined(splits)
-    if every.task != record["task"] or every.kind != record["kind"]:
+    if record["task"] == RECONSTRUCTION:
+        need_pictures(splits)  # of whatever classes
+    elif every.task != record["task"] or every.kind != record["kind"]:
         raise DataError(tr("the run was trained for {task} of {kind} data, but these are for "
                            "{other} of {other_kind} data.", task=record["task"],
                            kind=record["kind"], other=every.task, other_kind=every.kind))
-    if list(every.classes) != record["classes"]:
+    if record["task"] != RECONSTRUCTION and list(every.classes) != record["classes"]:
         unknown = sorted(set(every.classes) - set(record["classes"]))
         if unknown:
             raise DataError(tr("the classes {names} were not part of the training, which knows "
@@ -158,12 +165,17 @@ def _answers(output: np.ndarray, record: dict[str, Any], encoded: Any) -> list[P
     for name, remark in encoded.problems:
         remarks.setdefault(name, []).append(remark)
     answers: list[Prediction] = []
-    for name, row in zip(encoded.names, output, strict=True):
+    for name, sample, row in zip(encoded.names, encoded.x, output, strict=True):
         notes = tuple(remarks.get(name, ()))
         if record["task"] == "classification":
             shares = dict(zip(record["classes"], map(float, row), strict=True))
             answers.append(Prediction(name, max(shares, key=shares.__getitem__), shares,
                                       notes=notes))
+        elif record["task"] == RECONSTRUCTION:
+            picture = np.rint(row).astype(np.uint8)
+            near = float(psnr(sample[None], row[None])[0])
+            values = {"psnr": near, "rmse": float(mse_of_psnr(near)) ** 0.5}
+            answers.append(Prediction(name, values=values, notes=notes, picture=picture))
         else:
             targets = [record["target"] or "y"] if len(row) == 1 else \
                 [f"{record['target'] or 'y'}{i}" for i in range(len(row))]

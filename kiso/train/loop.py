@@ -65,10 +65,8 @@ class Position:
 
 
 def judge(engine: Engine, part: Dataset) -> dict[str, Any]:
-    """Evaluate a data set: mean loss and score, and the output and loss of each sample."""
-    found = engine.evaluate(part.x, part.y)
-    return {"loss": float(found["loss"].mean(dtype=np.float64)), "losses": found["loss"],
-            "score": float(found["score"].mean(dtype=np.float64)), "output": found["output"]}
+    """Evaluate a data set: mean loss and score, and those of each sample; the task has more."""
+    return engine.step.aim.judge(engine, part)
 
 
 def _after(at: Position, found: Found, size: int, seconds: float) -> Position:
@@ -200,8 +198,8 @@ class Loop:
         if len(setup.splits.val):
             result = judge(self.engine, setup.splits.val)
             row |= {"val_loss": result["loss"], f"val_{setup.score_name}": result["score"]}
-            if setup.step.task == "regression":
-                row["val_r2"] = setup.r2(setup.splits.val, result["output"])
+            more = setup.step.aim.more(setup.splits.val, result)
+            row |= {f"val_{name}": value for name, value in more.items()}
         best = dict(at.best)
         if setup.better(row, best):
             best = {"epoch": row["epoch"], "loss": row.get("val_loss", row["train_loss"]),

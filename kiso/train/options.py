@@ -16,14 +16,11 @@ from kiso.text import tr
 from kiso.train import finetune
 from kiso.train.recipes import check_recipe
 from kiso.train.starts import check_start
+from kiso.train.tasks import TASKS
 
 __all__ = ["LOSSES", "TrainOptions", "check_choice"]
 
-LOSSES = {
-    "classification": ("cross_entropy",),
-    "regression": ("mse", "l1", "huber"),
-}
-TASKS = tuple(LOSSES)
+LOSSES = {name: task.losses for name, task in TASKS.items()}
 
 
 def check_choice(what: str, value: str, choices: Iterable[str]) -> str:
@@ -57,8 +54,9 @@ class TrainOptions:
     max_pixels, classes (only these), target and columns (CSV), task, split (training fraction, or
     three fractions), on_broken, download.
     Model: model (text description or name), init (first weights). Training: recipe, epochs,
-    batch_size, optimizer, lr, momentum, weight_decay, schedule, augment, clip_norm, patience (early
-    stopping), loss, label_smoothing, tta (views in validation and test).
+    batch_size, optimizer, lr, momentum, weight_decay, schedule, augment, corrupt (what is done to
+    pictures that are given back), clip_norm, patience (early stopping), loss, label_smoothing, tta
+    (views in validation and test).
     Fine-tuning (see finetune.py): weights, allow_unmatched, freeze, thaw, lr_of, lr_backbone,
     head_epochs.
     Run: seed, engine, threads, conv (form of convolutions), out (folder), overwrite.
@@ -95,6 +93,7 @@ class TrainOptions:
     weight_decay: float | None = None
     schedule: str | None = None
     augment: str | None = None
+    corrupt: str | None = None
     clip_norm: float | None = None
     patience: int | None = None
     loss: str | None = None
@@ -127,7 +126,8 @@ class TrainOptions:
         if self.task is not None:
             check_choice(tr("task"), self.task, TASKS)
         if self.loss is not None:
-            check_choice(tr("loss"), self.loss, [n for names in LOSSES.values() for n in names])
+            check_choice(tr("loss"), self.loss, dict.fromkeys(
+                n for names in LOSSES.values() for n in names))
 
     def _check_counts(self) -> None:
         for name in ("epochs", "batch_size", "threads", "patience", "head_epochs"):

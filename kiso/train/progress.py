@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kiso.text import tr
 from kiso.train.callbacks import Callback, Context
+from kiso.train.tasks import TASKS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,10 +50,8 @@ def duration(seconds: float) -> str:
 
 
 def score_text(task: str, value: float) -> str:
-    """An accuracy as "98.3 %", a mean absolute error as "0.1234"."""
-    if not math.isfinite(value):
-        return "-"
-    return f"{100 * value:.1f} %" if task == "classification" else f"{value:.4g}"
+    """An accuracy as "98.3 %", a mean absolute error as "0.1234", a PSNR as "23.45 dB"."""
+    return TASKS[task].text(value) if math.isfinite(value) else "-"
 
 
 def _loss(value: float) -> str:
@@ -86,7 +85,7 @@ class Progress(Callback):
 
     console: a rich Console (default: one on standard output); a live line is drawn only where it
     is interactive. quiet: print nothing. unit: what a sample is called, "images" or "rows"; by
-    default images in classification and rows in regression. every: seconds between plain lines
+    default rows in regression and images else. every: seconds between plain lines
     within an epoch. clock: monotonic seconds (for tests).
 
     `close()` takes the live line away; it is called at the end of the training, and whoever catches
@@ -196,13 +195,11 @@ class Progress(Callback):
         return tr("{rate} images/s", rate=_rate(rate))
 
     def _unit(self, context: Context) -> str:
-        return self.unit or ("rows" if context.task == "regression" else "images")
+        return self.unit or TASKS[context.task].unit
 
     def _figures(self, context: Context, loss: float, score: float) -> str:
-        text = score_text(context.task, score)
-        if context.task == "regression":
-            return tr("loss {loss}, MAE {score}", loss=_loss(loss), score=text)
-        return tr("loss {loss}, accuracy {score}", loss=_loss(loss), score=text)
+        return tr("loss {loss}, {name} {score}", loss=_loss(loss),
+                  name=TASKS[context.task].title(), score=score_text(context.task, score))
 
     def _running(self, context: Context) -> str:
         """The plain line within an epoch."""
@@ -220,7 +217,7 @@ class Progress(Callback):
     def _finished(self, context: Context, row: dict[str, Any]) -> str:
         """The line that an epoch leaves behind."""
         width = len(str(context.epochs))
-        name = "mae" if context.task == "regression" else "accuracy"
+        name = TASKS[context.task].score
         parts = [
             tr("Epoch {epoch}/{epochs}", epoch=f"{int(row['epoch']):{width}d}",
                epochs=context.epochs),
@@ -236,14 +233,13 @@ class Progress(Callback):
 
     def _head(self, context: Context) -> list[str]:
         """Titles of the terminal's table."""
-        regression = context.task == "regression"
-        score = tr("MAE") if regression else tr("accuracy")
+        score = TASKS[context.task].title()
         speed = tr("rows/s") if self._unit(context) == "rows" else tr("images/s")
         return [tr("epoch"), tr("train loss"), score, tr("val. loss"), score, speed, tr("time")]
 
     def _row(self, context: Context, row: dict[str, Any]) -> list[str]:
         """One epoch in the terminal's table."""
-        name = "mae" if context.task == "regression" else "accuracy"
+        name = TASKS[context.task].score
         rate = _number(row, "images_per_second")
         return [
             f"{int(row['epoch'])}/{context.epochs}",

@@ -25,7 +25,7 @@ from kiso.train.checkpoint import Checkpoint, weights_sha256
 from kiso.train.engine import ENGINES, Engine
 from kiso.train.loop import Loop, Position, judge
 from kiso.train.options import TrainOptions
-from kiso.train.results import final_metrics, prediction_arrays
+from kiso.train.results import final_metrics
 from kiso.train.setup import (
     Setup,
     build,
@@ -50,7 +50,8 @@ class RunResult:
     engine: Engine | None = None
 
     def __repr__(self) -> str:
-        wanted = ("test_accuracy", "test_mae", "test_r2", "test_loss", "best_epoch", "epochs")
+        wanted = ("test_accuracy", "test_mae", "test_r2", "test_psnr", "test_loss",
+                  "best_epoch", "epochs")
         shown = [f"{name}={self.metrics[name]:.4g}" for name in wanted
                  if self.metrics.get(name) is not None]
         if self.stopped:
@@ -64,7 +65,8 @@ class RunResult:
 
         They are scaled as the training samples were. New weights are taken up when they are
         assigned (`p.data = ...`); changes inside an array are not seen. (N, K): probabilities of
-        the classes, or values in the units of the targets.
+        the classes, or values in the units of the targets; (N, C, H, W): what a net that gives
+        pictures back makes of them, 0 ... 255.
         """
         assert self.engine is not None
         state = {"params": {n: p.data for n, p in self.model.named_parameters()},
@@ -242,11 +244,12 @@ def _run(setup: Setup, engine: Engine, position: Position, store: Store | None,
     install(setup.step.model, state)
     results = {name: judge(engine, part)
                for name, part in setup.splits.parts().items() if name != "train" and len(part)}
-    metrics = final_metrics(setup, at, results, weights_sha256(state), threads, loop.elapsed(),
-                            engine.seconds_compile)
+    metrics = final_metrics(setup, engine, at, results, weights_sha256(state), threads,
+                            loop.elapsed())
     if store:
         if "test" in results:
-            store.save_predictions(prediction_arrays(setup.splits.test, results["test"]))
+            store.save_predictions(setup.step.aim.arrays(engine, setup.splits.test,
+                                                         results["test"]))
         store.save_metrics(metrics)
     loop.context.stop = stopped
     for callback in hooks:

@@ -13,18 +13,19 @@ from typing import Any, cast
 import numpy as np
 
 from kiso import data, models, nn, optim
-from kiso.data import Dataset, Normalizer, Splits, Views, encoder_from_json
+from kiso.data import Corrupt, Dataset, Normalizer, Splits, Views, encoder_from_json
 from kiso.data.places import canonical
 from kiso.errors import CheckpointError, ConfigError, KisoError
 from kiso.interop import Adopted
 from kiso.nn.norm import BatchNormNd
 from kiso.text import tr
-from kiso.train import finetune, metrics
+from kiso.train import finetune, given_back
 from kiso.train.choose import Chosen, check_given, choose, recipe_name
 from kiso.train.options import LOSSES, TrainOptions
 from kiso.train.recipes import NONE
 from kiso.train.starts import OWN, draw_again, look
 from kiso.train.step import Step
+from kiso.train.tasks import RECONSTRUCTION, TASKS
 
 __all__ = ["Setup", "build", "options_from_config", "step_from_record"]
 
@@ -68,7 +69,13 @@ class Setup:
     @property
     def score_name(self) -> str:
         """What the second number of every epoch is called."""
-        return "accuracy" if self.step.task == "classification" else "mae"
+        return self.step.aim.score
+
+    @property
+    def outputs(self) -> int | list[int]:
+        """Classes or target values, or the shape of a picture."""
+        shape = self.step.aim.output_shape(self.splits.train)
+        return shape[0] if len(shape) == 1 else list(shape)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,21 +101,17 @@ class Setup:
         return self.schedule.advance(state, row.get("val_loss", row["train_loss"]))
 
     def better(self, row: dict[str, Any], best: dict[str, Any]) -> bool:
-        """Is this epoch better than the best so far: first by accuracy, then by loss."""
+        """Is this epoch better than the best so far: of classes first by accuracy, then by loss."""
         if not best:
             return True
 
         def rank(score: float, loss: float) -> tuple[float, float]:
-            return (0.0 if self.step.task == "regression" else score,
+            return (score if self.step.aim.by_score else 0.0,
                     -math.inf if math.isnan(loss) else -loss)
 
         name = self.score_name
         return rank(row.get(f"val_{name}", row[f"train_{name}"]),
                     row.get("val_loss", row["train_loss"])) > rank(best["score"], best["loss"])
-
-    def r2(self, part: Dataset, output: np.ndarray) -> float:
-        """Share of the target's variance that predictions explain."""
-        return metrics.r2(part.y, output)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,11 +125,11 @@ class Setup:
         train = self.splits.train
         return {
             "model": self.model_text, "input_shape": list(train.input_shape),
-            "outputs": train.outputs, "task": self.step.task, "kind": train.kind,
+            "outputs": self.outputs, "task": self.step.task, "kind": train.kind,
             "classes": list(train.classes), "target": train.target,
             "columns": list(train.columns), "data": self.fingerprint, "loss": self.step.loss,
             "label_smoothing": self.step.label_smoothing, "tta": str(self.step.views),
-            "optimizer": self.step.optimizer.to_dict(),
+            "corrupt": str(self.step.corrupt), "optimizer": self.step.optimizer.to_dict(),
             "normalizer": self.step.normalizer.to_json(),
             "encoder": train.encoder.to_json() if train.encoder else None,
         }
@@ -149,7 +152,7 @@ class Setup:
             "epochs": self.epochs, "batch_size": self.batch_size,
             "steps_per_epoch": self.steps_per_epoch, "loss": self.step.loss,
             "optimizer": self.step.optimizer.to_dict(), "schedule": self.schedule.to_dict(),
-            "augment": str(self.step.augment or ""),
+            "augment": str(self.step.augment or ""), "corrupt": str(self.step.corrupt),
             "label_smoothing": self.step.label_smoothing, "tta": str(self.step.views),
             "task": self.step.task,
             "samples": self.splits.counts(), "classes": list(self.splits.train.classes),
@@ -189,13 +192,16 @@ def options_from_config(config: dict[str, Any]) -> TrainOptions:
 
 
 def load_data(options: TrainOptions) -> Splits:
-    """Read the data that the options name."""
+    """Read the data that the options name. Classes stay where pictures are given back."""
+    task = options.task if options.task != RECONSTRUCTION else None
+    if options.task == RECONSTRUCTION:
+        given_back.refuse_tables(options)
     return data.load(
         options.data, data_dir=options.data_dir, size=options.size, grey=options.grey,
         classes=options.classes, target=options.target, columns=options.columns,
         split=options.split, seed=options.seed, on_broken=options.on_broken,
         download=options.download, fit=cast("Any", options.fit), max_pixels=options.max_pixels,
-        task=cast("Any", options.task))
+        task=cast("Any", task))
 
 
 def build(options: TrainOptions, *, splits: Splits | None = None,
@@ -208,16 +214,22 @@ def build(options: TrainOptions, *, splits: Splits | None = None,
     """
     weights = finetune.open_weights(options) if with_weights else None
     options = finetune.after_run(options, weights, model is not None)
+    options = given_back.settled(options, model)
     recipe = recipe_name(options, model is not None)
     check_given(options, recipe)
     splits = splits if splits is not None else load_data(options)
-    train = splits.train
+    train, task = splits.train, splits.train.task
+    if options.task == RECONSTRUCTION:
+        given_back.need_pictures(splits)
+        task = RECONSTRUCTION
     options = finetune.for_outputs(options, weights, train.outputs)
     chosen = choose(options, recipe, train)
-    text, model = make_model(options, chosen.init, train, model)
+    text, model = make_model(options, chosen.init, train, model, task)
+    if task == RECONSTRUCTION:
+        chosen = given_back.remarked(chosen, model, train)
     check_last_batch(model, train, chosen.batch_size)
-    step = Step(model, chosen.optimizer, train.task, loss_of(options, train.task),
-                Normalizer.fit(train), chosen.augment, chosen.label_smoothing, chosen.views)
+    step = Step(model, chosen.optimizer, task, loss_of(options, task), Normalizer.fit(train),
+                chosen.augment, chosen.label_smoothing, chosen.views, corrupt=chosen.corrupt)
     look(model, step.normalizer, train)
     head = finetune.head_of(model, text, train, options)
     step, head_step = finetune.stages(options, step, head)
@@ -245,37 +257,38 @@ def check_last_batch(model: nn.Module, train: Dataset, batch_size: int) -> None:
                              "{other}.", n=n, size=batch_size, other=other))
 
 
-def make_model(options: TrainOptions, init: str, train: Dataset,
-               own: nn.Module | None) -> tuple[str, nn.Module]:
+def make_model(options: TrainOptions, init: str, train: Dataset, own: nn.Module | None, task: str
+               ) -> tuple[str, nn.Module]:
     """The model and its text: one's own, or made with weights from the run's seed. One's own keeps
     the weights that it has, whatever its recipe says; `options.init` draws them again.
 
     Errors: ConfigError when its output does not fit the data, or there is nothing to train.
     """
+    wanted = TASKS[task].output_shape(train)
     if own is None:
         name = options.model or models.default_model(train.kind, train.input_shape, train.outputs)
         with nn.seeded(options.seed):
-            model = models.create(name, train.input_shape, train.outputs)
+            model = models.create(name, train.input_shape, wanted)
             draw_again(model, init)
     else:
-        if isinstance(own, models.Net):
-            models.refuse_pictures(own.text)
         model = own
         with nn.seeded(options.seed):
             draw_again(model, options.init or OWN)
     if not any(p.size and p.requires_grad for p in model.parameters()):
         raise ConfigError(tr("the model has no parameters: there is nothing to train."))
     shape = model.summary(train.input_shape).output_shape
-    if tuple(shape) != (train.outputs,):
+    if task == RECONSTRUCTION and tuple(shape) != wanted:
+        raise models.other_shape(shape, wanted)
+    if tuple(shape) != wanted:
         what = (tr("{n} classes", n=train.outputs) if train.task == "classification"
                 else tr("{n} target values", n=train.outputs))
         raise ConfigError(tr("the model puts out {shape} for one sample, but the data have {what}; "
                              "end it with linear{n}.", shape="x".join(map(str, shape)), what=what,
                              n=train.outputs))
-    return text_of(model, tuple(train.input_shape), train.outputs), model
+    return text_of(model, tuple(train.input_shape), wanted), model
 
 
-def text_of(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> str:
+def text_of(model: nn.Module, input_shape: tuple[int, ...], outputs: tuple[int, ...]) -> str:
     """The model as a description that builds it again, or "" if there is none."""
     try:
         text = models.text_of(model)
@@ -316,6 +329,7 @@ def step_from_record(record: dict[str, Any]) -> tuple[Step, Any]:
     step = Step(model, optim.Optimizer.from_dict(record["optimizer"]), record["task"],
                 record["loss"], Normalizer.from_json(record["normalizer"]),
                 label_smoothing=record["label_smoothing"],
-                views=Views.parse(record.get("tta", "")))
+                views=Views.parse(record.get("tta", "")),
+                corrupt=Corrupt.parse(record.get("corrupt", "")))
     encoder = encoder_from_json(record["encoder"]) if record["encoder"] else None
     return step, encoder

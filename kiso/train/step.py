@@ -1,9 +1,9 @@
 """One training step as a pure function (state, batch) -> (state, metrics).
 
 Everything that happens between two batches is here: preparing the pictures (cast, normalise,
-augment), forward, loss, backward, update, batch-norm statistics, metrics. The function is made of
-ops only and keeps nothing for itself, so it runs line by line in a debugger, and it can be traced
-as one graph.
+augment, corrupt), forward, loss, backward, update, batch-norm statistics, metrics. What loss and
+score are is the task's business (tasks.py). The function is made of ops only and keeps nothing for
+itself, so it runs line by line in a debugger, and it can be traced as one graph.
 
     state = {"params": {name: array}, "buffers": {name: array},
              "slots": {name: {slot: array}}, "t": float32 step count}
@@ -24,12 +24,15 @@ import numpy as np
 
 from kiso import nn, ops
 from kiso.autograd import Tensor, no_grad, value_and_grad
-from kiso.data import Augment, Normalizer, Views
+from kiso.data import Augment, Corrupt, Normalizer, Views
+from kiso.data.corrupt import JUDGED
 from kiso.optim import Optimizer, global_norm
+from kiso.train.tasks import TASKS, Task
 
-__all__ = ["State", "Step", "afresh", "initial_state"]
+__all__ = ["AS_IT_IS", "State", "Step", "afresh", "initial_state"]
 
 NO_VIEWS = Views()  # the picture itself
+AS_IT_IS = Corrupt()
 State = dict[str, Any]
 Batch = dict[str, Any]
 
@@ -69,11 +72,17 @@ class Step:
     label_smoothing: float = 0.0
     views: Views = NO_VIEWS
     still: frozenset[str] = frozenset()  # parameters that this step leaves as they are
+    corrupt: Corrupt = AS_IT_IS
+
+    @property
+    def aim(self) -> Task:
+        """What is learnt."""
+        return TASKS[self.task]
 
     @cached_property
     def scores_net(self) -> nn.Module:
-        """The model without a softmax at its end: the loss contains it (exactly and stably)."""
-        return nn.split_softmax(self.model)[0] if self.task == "classification" else self.model
+        """The model without a softmax at its end: the loss of classes contains it."""
+        return self.aim.net(self.model)
 
     @cached_property
     def frozen(self) -> frozenset[str]:
@@ -87,27 +96,21 @@ class Step:
 
     def losses(self, output: Any, batch: Batch) -> Any:
         """Loss of each sample (N,)."""
-        y = batch["y"]
-        if self.task == "classification":
-            return ops.cross_entropy(output, y, label_smoothing=self.label_smoothing,
-                                     reduction="none")
-        t = self.scaling(batch).apply_target(y)
-        f = {"mse": ops.mse_loss, "l1": ops.l1_loss, "huber": ops.huber_loss}[self.loss]
-        return ops.mean(f(output, t, reduction="none"), 1)
+        return self.aim.loss(self.loss, output, batch["y"], self.scaling(batch),
+                             self.label_smoothing)
 
     def scores(self, output: Any, batch: Batch) -> Any:
-        """For each sample (N,): 1 if the class is right, or the mean absolute error."""
-        y = batch["y"]
-        if self.task == "classification":
-            return ops.cast(ops.equal(ops.argmax(output, 1), y), "float32")
-        return ops.mean(ops.abs(self.scaling(batch).restore_target(output) - y), 1)
+        """Score of each sample (N,)."""
+        return self.aim.scored(output, batch["y"], self.scaling(batch))
 
     def gradients(self, state: State, batch: Batch) -> tuple[Any, dict[str, Any], Any]:
-        """Mean loss (with those of auxiliary outputs), its gradients, and (loss of each sample,
-        output, new buffers)."""
+        """Mean loss (with those of auxiliary outputs), its gradients, and (loss and score of each
+        sample, new buffers)."""
         x = self.scaling(batch).apply(batch["x"])
         if self.augment is not None:
             x = self.augment.apply(x, batch["epoch_key"], batch["rows"])
+        batch = {**batch, "y": self.aim.truth(batch["y"], x)}
+        x = self.corrupt.apply(x, batch["epoch_key"], batch["rows"]) if self.corrupt else x
 
         def forward(trained: dict[str, Any]) -> tuple[Any, Any]:
             output, buffers = nn.functional_call(
@@ -118,7 +121,7 @@ class Step:
             loss = ops.mean(losses)
             for other in auxiliary:  # what training reports is the loss of the main output
                 loss = loss + weight * ops.mean(self.losses(other, batch))
-            return loss, (losses, output, buffers)
+            return loss, (losses, self.scores(raw(output), batch), buffers)
 
         return value_and_grad(forward, self.trained(state["params"]))
 
@@ -128,14 +131,14 @@ class Step:
 
     def train(self, state: State, batch: Batch) -> tuple[State, dict[str, Any]]:
         """Forward, backward and update; metrics are sums over the batch."""
-        loss, grads, (losses, output, buffers) = self.gradients(state, batch)
+        loss, grads, (losses, scores, buffers) = self.gradients(state, batch)
         t = state["t"] + 1
         params, slots = self.optimizer.apply(
             self.trained(state["params"]), grads, self.trained(state["slots"]), lr=batch["lr"],
             t=t, loss=loss)
         metrics = {
             "loss": ops.sum(raw(losses)),
-            "score": ops.sum(self.scores(raw(output), batch)),
+            "score": ops.sum(raw(scores)),
             "gradient_norm": global_norm(grads),
         }
         # Laid over the old ones, so that frozen parameters and the order of the names stay.
@@ -149,16 +152,26 @@ class Step:
         return self.train(state, {"x": ops.take(x, rows), "y": ops.take(y, rows), **batch})
 
     def evaluate(self, state: State, batch: Batch) -> dict[str, Any]:
-        """Inference: loss and score of each sample, and probabilities or predictions (N, K)."""
+        """Inference: loss and score of each sample, and its probabilities, values or picture.
+
+        Where pictures are given back, y are row numbers; without them nothing is corrupted."""
         scaling = self.scaling(batch)
         with no_grad():
-            x = self.views.apply(scaling.apply(batch["x"]))
+            x = scaling.apply(batch["x"])
+            if "y" in batch:
+                rows, batch = batch["y"], {**batch, "y": self.aim.truth(batch["y"], x)}
+                x = self.corrupt.apply(x, JUDGED, rows)
+            x = self.views.apply(x)
             output, _ = nn.functional_call(self.scores_net, state["params"], state["buffers"], x,
                                            key=None, training=False)
             output = self.views.mean(raw(output))
-            result = {"output": ops.softmax(output, 1) if self.task == "classification"
-                      else scaling.restore_target(output)}
+            result = {"output": self.aim.answer(output, scaling)}
             if "y" in batch:
                 result["loss"] = raw(self.losses(output, batch))
                 result["score"] = raw(self.scores(output, batch))
             return result
+
+    def corrupted(self, x: Any, rows: Any) -> Any:
+        """Pictures as the net sees them in judgement, in 0 ... 255."""
+        seen = self.corrupt.apply(self.normalizer.apply(x), JUDGED, rows)
+        return ops.clip(self.normalizer.restore(seen), 0.0, 255.0)

@@ -17,12 +17,13 @@ ENVIRONMENT = {"python": "3.11.9", "system": "Linux", "machine": "x86_64", "thre
 
 def history(epochs: int, task: str = "classification", *, overfits: bool = False) -> list[dict]:
     """Curves that look like real ones."""
-    score = "mae" if task == "regression" else "accuracy"
+    score = {"regression": "mae", "reconstruction": "psnr"}.get(task, "accuracy")
     rows: list[dict] = []
     for epoch in range(1, epochs + 1):
         train, val = 2.0 * 0.7**epoch + 0.02, 2.0 * 0.72**epoch + 0.09
         val += 0.03 * max(0, epoch - 4) if overfits else 0.0
         scores = (train * 10, val * 10) if task == "regression" else (1 - train / 4, 1 - val / 4)
+        scores = (25 - train, 25 - val) if task == "reconstruction" else scores
         row = {"epoch": epoch, "step": 20 * epoch, "lr": 0.001, "train_loss": train,
                f"train_{score}": scores[0], "gradient_norm": 0.5, "seconds": 4.1,
                "images_per_second": 3120.0, "val_loss": val, f"val_{score}": scores[1]}
@@ -59,6 +60,22 @@ def numbers(n: int, targets: int = 1, seed: int = 0) -> dict[str, Any]:
     y = rng.gamma(2.0, 45.0, (n, targets)).astype(np.float32)
     return {"y": y, "output": (0.85 * y + rng.normal(10, 18, y.shape)).astype(np.float32),
             "names": np.array([f"row {i + 2}" for i in range(n)]), "classes": np.array([], str)}
+
+
+def given_back(n: int, *, corrupted: bool = True, classes: int = 3, seed: int = 0
+               ) -> dict[str, Any]:
+    """The same for pictures that are given back."""
+    rng = np.random.default_rng(seed)
+    losses = rng.random(n).astype(np.float32)
+    worst = np.argsort(-losses)[:16]
+    some = np.arange(0, n, max(1, n // 16))
+    rows = np.union1d(some, worst)
+    shades = rng.integers(0, 256, (3, len(rows), 1, 8, 8), dtype=np.uint8)
+    found = {"rows": rows, "some": some, "worst": worst, "losses": losses, "psnr": 25 - 5 * losses,
+             "y": rng.integers(0, classes, n), "classes": np.array(list("abcdefgh")[:classes]),
+             "names": np.array([f"folder/picture-{row}.png" for row in rows]),
+             "images": shades[0], "outputs": shades[1]}
+    return found | ({"inputs": shades[2]} if corrupted else {})
 
 
 def write(folder: Path, *, task: str = "classification", rows: list[dict] | None = None,
@@ -102,6 +119,9 @@ def _metrics(task: str, rows: list[dict], arrays: dict[str, Any] | None) -> dict
     }
     if arrays is None:
         return found
+    if task == "reconstruction":
+        seen = {"test_input_psnr": 12.5} if "inputs" in arrays else {}
+        return found | {"test_psnr": float(arrays["psnr"].mean()), "test_rmse": 20.0, **seen}
     y, output = arrays["y"], arrays["output"]
     if task == "classification":
         return found | {"test_loss": 0.1, "test_accuracy": float((output.argmax(1) == y).mean())}

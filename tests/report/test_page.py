@@ -289,3 +289,42 @@ def test_any_run_has_a_page(k: int, n: int, hit: float, pictures: bool, seed: in
         page = Page(render(read_run(folder)).decode("utf-8"))
         assert page.open == []
         assert "Confusion matrix" in page.text
+
+
+@pytest.mark.parametrize("corrupted", [True, False])
+def test_pictures_given_back(tmp_path: Path, corrupted: bool) -> None:
+    arrays = folders.given_back(200, corrupted=corrupted)
+    run = folders.write(tmp_path, task="reconstruction", arrays=arrays,
+                        rows=folders.history(4, "reconstruction"))
+    page = check(build(run))
+    mean = float(arrays["psnr"].mean())
+    assert f"PSNR {mean:.2f} dB on the test data" in page.text
+    assert ("up from 12.50 dB" in page.text) == corrupted
+    assert len(page.all("img")) == 32 * (3 if corrupted else 2)
+    assert page.text.count("as the net saw it") == 0  # only for those who cannot see it
+    names = [a["title"] for a in page.all("span") if a.get("class") == "file"]
+    assert names[:16] == [f"folder/picture-{i}.png" for i in arrays["some"][:16]]
+    assert names[16:] == [f"folder/picture-{i}.png" for i in arrays["worst"]]
+    means = sorted(float(arrays["psnr"][arrays["y"] == k].mean()) for k in range(3))
+    found = [float(v) for v in re.findall(r"[abc] \d+ (\d+\.\d\d) dB", page.text)]
+    assert found[-3:] == pytest.approx(means, abs=0.006)
+
+
+def test_an_unfinished_run_of_pictures(tmp_path: Path) -> None:
+    rows = folders.history(4, "reconstruction")
+    folders.write(tmp_path, task="reconstruction", rows=rows, finished=False)
+    (tmp_path / "config.toml").unlink()  # the history alone tells what was learnt
+    assert read_run(tmp_path).task == "reconstruction"
+    assert f"validation PSNR {rows[-1]['val_psnr']:.2f} dB so far" in check(build(tmp_path)).text
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("outputs", np.zeros((2, 1, 8, 8), np.uint8)), ("worst", np.array([999])),
+    ("y", np.zeros(3, np.int64)), ("names", np.array(["a"]))])
+def test_pictures_that_do_not_belong_together(tmp_path: Path, name: str, value: Any) -> None:
+    arrays = folders.given_back(100)
+    metrics = folders.write(tmp_path, task="reconstruction", arrays=arrays,
+                            rows=folders.history(2, "reconstruction"))
+    np.savez(metrics / "predictions.npz", **{**arrays, name: value})
+    assert "predictions.npz" in read_run(tmp_path).damaged
+    assert "predictions.npz cannot be read" in check(build(tmp_path)).text

@@ -58,6 +58,8 @@ PAPERS = {
     "lenet5": ("sgd", 0.01, 0.9, 0, 32, 20, "multistep:2,5,8,12:0.4", ""),
     "lenet1989": ("sgd", 0.01, 0, 0, 1, 30, "constant", ""),
     "fastnet": ("sgd", 0.75, 0.85, 1.33e-3, 512, 12, "onecycle:0.23", "shift2 altflip"),
+    "autoencoder": ("adam", 5e-3, None, 0, 128, 10, "onecycle", ""),
+    "unet": ("adam", 2e-3, None, 0, 32, 20, "onecycle", "flip"),
     "default": ("adam", 5e-3, None, 0, 60, 5, "onecycle", "shift2 flip rotate8 scale0.1"),
     "none": ("adam", 1e-3, None, 0, 60, 5, "cosine", ""),
 }
