@@ -195,8 +195,9 @@ def test_auxiliary_heads_stand_on_the_card(kiso: Kiso) -> None:
     assert rows["inception5b"]["output_shape"] == [1024, 7, 7]
 
 
-def test_nets_that_put_out_pictures_say_so(kiso: Kiso, tmp_path: Path) -> None:
-    done = kiso("train", pictures(tmp_path), "--model", "unet(width=0.1)", "--out", "run")
+def test_nets_that_put_out_pictures_learn_no_classes(kiso: Kiso, tmp_path: Path) -> None:
+    done = kiso("train", pictures(tmp_path), "--model", "unet(width=0.1)", "--out", "run",
+                "--task", "classification")
     assert done.code == 2 and "the model unet puts out pictures" in done.err
     assert not (tmp_path / "run").exists()
 
