@@ -267,15 +267,19 @@ def residuals(y: npt.ArrayLike, prediction: npt.ArrayLike, *, name: str = "") ->
         bins = int(np.clip(np.sqrt(len(a)), 5, 40))
         axes.hist(b - a, bins=bins, range=(low, high), color=TRAIN, alpha=0.75, rwidth=0.94)
         axes.axvline(0, color=BEST, linewidth=1.5, label=tr("exact"))
-        mean = float((b - a).mean())
-        axes.axvline(mean, color=VALIDATION, linewidth=1.5, linestyle=(0, (4, 3)),
-                     label=tr("mean ({mean})", mean=f"{mean:.3g}"))
-        _legend(axes)
+        _mark_mean(axes, float((b - a).mean()), ".3g")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(tr("prediction minus true value"), **_text())
     axes.set_ylabel(tr("samples"), labelpad=8, **_text())
     _title(axes, name or tr("Residuals"))
     return figure
+
+
+def _mark_mean(axes: Any, mean: float, form: str) -> None:
+    """A line at the mean of a histogram, and the legend."""
+    axes.axvline(mean, color=VALIDATION, linewidth=1.5, linestyle=(0, (4, 3)),
+                 label=tr("mean ({mean})", mean=f"{mean:{form}}"))
+    _legend(axes)
 
 
 # -------------------------------------------------------------------------- pictures given back
@@ -288,10 +292,7 @@ def spread(psnr: npt.ArrayLike) -> Figure:
     if len(values):
         axes.hist(values, bins=int(np.clip(np.sqrt(len(values)), 5, 40)), color=TRAIN, alpha=0.75,
                   rwidth=0.94)
-        mean = float(values.mean())
-        axes.axvline(mean, color=VALIDATION, linewidth=1.5, linestyle=(0, (4, 3)),
-                     label=tr("mean ({mean})", mean=f"{mean:.2f}"))
-        _legend(axes)
+        _mark_mean(axes, float(values.mean()), ".2f")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(tr("PSNR (dB); more is better"), **_text())
     axes.set_ylabel(tr("pictures"), labelpad=8, **_text())

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "Engine", "Found", "usable"]
 
-EVALUATION_BATCH = BATCH
 EVALUATION_NUMBERS = 1 << 20  # in one batch: pictures that are large come in smaller batches
 REUSED, REUSED_BYTES = 8, 64 << 20  # codes that are kept, and the memory of each at most
 CALL_SECONDS = 0.15  # most time in machine code before Python, and Ctrl-C, has its turn
@@ -354,7 +353,7 @@ def shapes(*args: Any) -> Any:
 def evaluation_batch(x: Array) -> int:
     """Samples in a batch of inference: a power of two, not more than needed."""
     numbers = max(1, x[:1].size)
-    most = max(1, min(EVALUATION_BATCH, EVALUATION_NUMBERS // numbers))
+    most = max(1, min(BATCH, EVALUATION_NUMBERS // numbers))
     return min(1 << (most.bit_length() - 1), 1 << max(len(x) - 1, 0).bit_length())
 
 

@@ -254,7 +254,7 @@ def test_weights_of_such_a_run_bring_their_task(denoised, tmp_path):
         np.testing.assert_array_equal(p.data, dict(denoised.model.named_parameters())[name].data)
 
 
-def test_ops_of_the_step_are_traced_once():
+def test_classes_of_the_data_play_no_part():
     """Rows stand in for targets, and nothing of the data's classes is in the step."""
     with nn.seeded(0):
         model = models.create(WORDS, (1, 8, 8), (1, 8, 8))
