@@ -61,15 +61,16 @@ def _trim(limit: int) -> None:
         total -= size
 
 
-def fetch(name: str, build: Callable[[], bytes]) -> bytes:
-    """The entry of this name, built and stored if it is missing or damaged."""
+def fetch(name: str, build: Callable[[], bytes], trim: bool = True) -> bytes:
+    """The entry of this name, built and stored if it is missing or damaged. `trim`: keep to the
+    limit then, which looks at all entries: too much to do for each part of a program."""
     path, limit = folder() / f"{name}.o", config.cache_limit()
-    content = _read(path)
-    if content is not None:
+    if (content := _read(path)) is not None:
         return content
     content = build()
     with suppress(OSError):  # read-only or full: the next process compiles again
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, hashlib.sha256(content).digest() + content)
-        _trim(limit)
+        if trim:
+            _trim(limit)
     return content

@@ -143,7 +143,9 @@ def test_entries_not_used_for_longest_go(folder: Path, monkeypatch: pytest.Monke
     os.utime(folder / ".left.tmp", (1, 1))
     store(folder, "g")
     assert names(folder) == "afg"
-    cache.fetch("h", lambda: bytes(2**21))  # more than all: the others go, and so does it
+    cache.fetch("h", lambda: bytes(2**21), trim=False)  # a part: the program's main file follows
+    assert names(folder) == "afgh"
+    cache.fetch("i", lambda: bytes(2**21))  # more than all: the others go, and so does it
     assert names(folder) == ""
 
 
