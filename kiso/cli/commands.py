@@ -258,7 +258,8 @@ def predict_command() -> Command:
                 help=tr("Write comma-separated values to this file.")),
          Option(name="pictures", metavar="FOLDER", panel=panel,
                 default=tr("predicted/ in the run's folder"),
-                help=tr("Where a net that gives pictures back puts them, as PNG.")),
+                help=tr("Where a net that gives pictures back puts them, as PNG; it sees the files "
+                        "as they are, not corrupted.")),
          *engine_options()), run)
 
 
