@@ -29,7 +29,7 @@ def _cut(part: Part, rows: Any) -> Part:
                 [part.digests[i] for i in numbers] if part.digests else [])
 
 
-def _only(pool: Pool, wanted: tuple[str, ...]) -> None:
+def _only(pool: Pool, wanted: tuple[str, ...], labelled: bool) -> None:
     """Keep the samples of these classes, which become the pool's, numbered anew in their order.
 
     Errors: ConfigError for a class that there is not, and for targets that are no classes.
@@ -42,7 +42,8 @@ def _only(pool: Pool, wanted: tuple[str, ...]) -> None:
         raise ConfigError(tr("--classes: there is no class {names}; the data have {classes}.",
                              names=", ".join(unknown), classes=", ".join(pool.classes)))
     kept = tuple(name for name in pool.classes if name in wanted)
-    need_two_classes(kept, pool.source["name"])
+    if labelled:
+        need_two_classes(kept, pool.source["name"])
     left = [name for name in pool.classes if name not in wanted]
     numbers = [pool.classes.index(name) for name in kept]  # ascending
     for name, part in pool.parts.items():
@@ -100,7 +101,7 @@ def _encoder(pool: Pool, train: Part, request: Request) -> Encoder:
 def assemble(pool: Pool, request: Request) -> Splits:
     """Deal the pool; identical pictures stay together, those across given parts are reported."""
     if request.classes is not None:
-        _only(pool, request.classes)
+        _only(pool, request.classes, request.labelled)
     if pool.kind == "image":
         for name, part in pool.parts.items():
             x = convert(part.x, request.image)

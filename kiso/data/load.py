@@ -59,7 +59,7 @@ def _read(form: str, name: str | None, place: Path, request: Request) -> Pool | 
 def load(name_or_path: str | Path = "digits", *, data_dir: str | Path | None = None,
          size: int | Sequence[int] | None = None, grey: bool = False, fit: Fit = "crop",
          target: str | None = None, task: Task | None = None, columns: Sequence[str] | None = None,
-         classes: Sequence[str] | None = None,
+         classes: Sequence[str] | None = None, labelled: bool = True,
          split: float | Sequence[float] | None = None, seed: int = 0, on_broken: str = "skip",
          download: bool = False, max_pixels: int = images.MAX_PIXELS,
          progress: Progress | None = None) -> Splits:
@@ -74,6 +74,8 @@ def load(name_or_path: str | Path = "digits", *, data_dir: str | Path | None = N
         32x32.
     grey: one channel instead of three. max_pixels: larger files are refused.
     classes: only the samples of these classes.
+    labelled: False where classes are not needed: of a folder's pictures, which may then lie in no
+        class folder, or all in one.
     target, task, columns: of CSV tables: what is predicted, how, and from which columns.
     split: (train, validation, test) or the training fraction; (0.7, 0.15, 0.15) by default.
         Given parts (official test sets, train/ and test/ folders) stay; a missing part is dealt
@@ -93,7 +95,7 @@ def load(name_or_path: str | Path = "digits", *, data_dir: str | Path | None = N
     options = ImageOptions(_size(size), fit, grey, max_pixels)
     request = Request(options, split, seed, on_broken, target, task,
                       None if columns is None else tuple(columns),
-                      None if classes is None else tuple(classes))
+                      None if classes is None else tuple(classes), labelled)
     form, name, place = places.locate(name_or_path, data_dir, download, progress)
     if form != "csv" and (target is not None or columns is not None):
         raise ConfigError(tr("--target and --columns are for CSV tables; {name} is none.",

@@ -1,8 +1,8 @@
 """Runs in which a net gives pictures back: which they are, what does not fit them.
 
 A net of the zoo that puts out pictures (`Entry.maps`) can learn nothing else here; layers in words
-and modules of one's own need `--task reconstruction`. Classes stay in the data: by them the samples
-are dealt and named.
+and modules of one's own need `--task reconstruction`. Classes, if the data have any, stay: by them
+the samples are dealt and named.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def load_data(options: TrainOptions) -> Splits:
         classes=options.classes, target=options.target, columns=options.columns,
         split=options.split, seed=options.seed, on_broken=options.on_broken,
         download=options.download, fit=cast("Any", options.fit), max_pixels=options.max_pixels,
-        task=cast("Any", task))
+        labelled=options.task != RECONSTRUCTION, task=cast("Any", task))
 
 
 def build(options: TrainOptions, *, splits: Splits | None = None,

@@ -140,6 +140,42 @@ def test_given_splits_are_kept(tmp_path, parts, expected):
     assert splits.train.classes == ("cat", "dog", "human")
 
 
+@pytest.mark.parametrize(("place", "parts"), [
+    (("", "", ""), {"train": 8, "val": 2, "test": 2}),
+    (("", "old", ""), {"train": 8, "val": 2, "test": 2}),
+    (("old", "old", "old"), {"train": 8, "val": 2, "test": 2}),
+    (("train", "val", "test"), {"train": 4, "val": 4, "test": 4}),
+    (("train/old", "train", "test"), {"train": 7, "val": 1, "test": 4})])
+def test_pictures_without_classes(tmp_path, place, parts):
+    folder = tmp_path / "mine"
+    for i in range(12):
+        home = folder / place[i // 4]
+        home.mkdir(parents=True, exist_ok=True)
+        (home / f"{i}.png").write_bytes(png(noise(i)))
+    (folder / "read.me").write_text("about")
+    with pytest.raises(DataError):
+        load(folder)
+    splits = load(folder, labelled=False)
+    assert splits.counts() == parts
+    assert splits.train.classes == (("old",) if set(place) == {"old"} else ("mine",))
+    assert dict(splits.notes)[""] == "1 other files passed over (.me 1)"
+    found = {name: x for part in splits.parts().values() for name, x in zip(part.names, part.x,
+                                                                         strict=True)}
+    assert len(found) == 12
+    for name, x in found.items():
+        number = int(name.rpartition("/")[2].removesuffix(".png"))
+        assert (x.transpose(1, 2, 0) == noise(number)).all()
+    packed = load(pack(folder, tmp_path / "mine.zip"), labelled=False)
+    assert packed.counts() == parts and set(packed.train.names) == set(splits.train.names)
+
+
+def test_classes_stay_where_they_are_not_needed(tmp_path):
+    write_classes(tmp_path)
+    assert load(tmp_path, labelled=False).train.source == load(tmp_path).train.source
+    one = load(tmp_path, labelled=False, classes=["dog"])
+    assert one.train.classes == ("dog",) and sum(one.counts().values()) == 12
+
+
 def test_a_class_called_train(tmp_path):
     splits = load(write_classes(tmp_path, ("bus", "train")))
     assert splits.train.classes == ("bus", "train")

@@ -14,6 +14,7 @@ from kiso.train.engine import ENGINES
 from kiso.train.setup import build
 from kiso.train.step import Step, initial_state, raw
 from kiso.tree import flatten_tree
+from tests.data.pictures import noise, png
 
 WORDS = "conv4k3p1 relu conv1k3p1"
 RNG = np.random.default_rng(0)
@@ -264,3 +265,14 @@ def test_classes_of_the_data_play_no_part():
     b = step.train(state, {**batch_of(np.arange(4)), "y": np.zeros(4, np.int64)})[1]
     assert {k: float(ops.sum(v)) for k, v in a.items()} == {k: float(ops.sum(v))
                                                           for k, v in b.items()}
+
+
+def test_pictures_need_no_class_folders(tmp_path):
+    for i in range(12):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / f"{i}.png").write_bytes(png(noise(i)))
+    run = fit(WORDS.replace("conv1k", "conv3k"), tmp_path / "mine", task="reconstruction", epochs=1,
+              progress=False, out=tmp_path / "run")
+    assert evaluate(run.folder)["psnr"] == pytest.approx(run.metrics["test_psnr"])
+    other = evaluate(run.folder, tmp_path / "mine")
+    assert other["samples"] == 12 and 0 < other["psnr"] < 40

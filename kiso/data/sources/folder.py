@@ -3,6 +3,8 @@
 The first level of folders gives the classes; deeper ones are read into the same class. Folders
 `train/`, `val/` and `test/` (or `training`, `valid`, `validation`, `testing`) with class
 folders inside give the splits too. Hidden files and files that are no pictures are passed over.
+Where no classes are needed, one will do, and pictures may lie in no class folder: all are then of
+one class, called like the place.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class _Tree:
     """Pictures below a folder or archive; the lists are complete once `files` has run out."""
 
     path: Path
+    labelled: bool = True  # pictures must lie in class folders
     folders: set[PurePosixPath] = field(default_factory=set[PurePosixPath])
     ignored: list[str] = field(default_factory=list[str])
     problems: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -49,7 +52,7 @@ class _Tree:
         if suffix in UNREADABLE:
             self.problems.append((str(name), tr(
                 "{suffix} files cannot be read; save it as JPEG or PNG", suffix=suffix)))
-        elif suffix not in SUFFIXES or len(name.parts) < 2:
+        elif suffix not in SUFFIXES or len(name.parts) < 1 + self.labelled:
             self.ignored.append(str(name))
         elif size > _MOST_BYTES:
             self.problems.append((str(name), tr(
@@ -101,11 +104,23 @@ def _top(tree: _Tree, names: list[str]) -> PurePosixPath:
 def _class_folders(tree: _Tree, top: PurePosixPath) -> dict[PurePosixPath, tuple[str, str]]:
     """Class folders -> (part, class); the part is "all" unless the folders are train, val, test."""
     inside = [folder.relative_to(top) for folder in tree.folders if folder.is_relative_to(top)]
-    first = {folder.parts[0].lower() for folder in inside if folder.parts}
-    if first <= set(_PARTS) and "train" in {_PARTS[name] for name in first}:
+    if _in_parts(inside):
         return {folder: (_PARTS[folder.parts[0].lower()], folder.parts[1])
                 for folder in inside if len(folder.parts) == 2}
     return {folder: ("all", folder.parts[0]) for folder in inside if len(folder.parts) == 1}
+
+
+def _in_parts(folders: list[PurePosixPath]) -> bool:
+    """Are the first folders train, val, test?"""
+    first = {folder.parts[0].lower() for folder in folders if folder.parts}
+    return first <= set(_PARTS) and "train" in {_PARTS[name] for name in first}
+
+
+def _of_one_class(tree: _Tree, names: list[str]) -> list[tuple[str, str]]:
+    """(part, class) of every picture where there are no classes."""
+    inside = [PurePosixPath(name).relative_to(_top(tree, names)) for name in names]
+    parts = _in_parts([name.parent for name in inside]) and all(len(n.parts) > 1 for n in inside)
+    return [(_PARTS[name.parts[0].lower()] if parts else "all", tree.path.name) for name in inside]
 
 
 def _labels(tree: _Tree, read: Pictures) -> list[tuple[str, str]]:
@@ -119,6 +134,8 @@ def _labels(tree: _Tree, read: Pictures) -> list[tuple[str, str]]:
     for name in read.names:
         inside = PurePosixPath(name).relative_to(top)
         home = next((p for p in inside.parents if p in classes), None)
+        if home is None and not tree.labelled:
+            return _of_one_class(tree, read.names)
         if home is None:
             raise DataError(tr("{path}: {name} lies beside the class folders; expected "
                                "train/CLASS/FILE (or CLASS/FILE without train/, val/, test/).",
@@ -151,7 +168,7 @@ def _explain_nothing(tree: _Tree, read: Pictures) -> DataError:
 
 def read(path: Path, request: Request) -> Pool:
     """Read class folders from a folder or an archive."""
-    tree = _Tree(path)
+    tree = _Tree(path, request.labelled)
     read = read_pictures(tree.files(), request.image)
     read.problems = sorted(read.problems + tree.problems)
     if not read.names:
@@ -159,7 +176,8 @@ def read(path: Path, request: Request) -> Pool:
     refuse_broken(read.problems, request.on_broken)
     labels = _labels(tree, read)
     classes = tuple(sorted({name for _, name in labels}))
-    need_two_classes(classes, path)
+    if request.labelled:
+        need_two_classes(classes, path)
     x = stack(read.pixels, request.image)
     read.pixels.clear()  # all pictures twice are enough
     y = np.array([classes.index(name) for _, name in labels], np.int64)

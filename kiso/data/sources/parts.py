@@ -29,6 +29,7 @@ class Request:
     task: Task | None = None
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None  # only these
+    labelled: bool = True  # False: classes are not needed
 
 
 @dataclass
