@@ -124,7 +124,7 @@ def judged(net: Any, x: Any, y: Any, views: int) -> float:
 def rule(net: Any, steps: int) -> tuple[Any, Any]:
     """Nesterov's momentum, shifts of norms learnt fast, and the rate's course."""
     rate, decay = RATE / SUMMED, DECAY * BATCH / SUMMED
-    shifts = [p for name, p in net.blocks.named_parameters() if p.ndim == 1 and p.requires_grad]
+    shifts = [p for p in net.blocks.parameters() if p.ndim == 1 and p.requires_grad]
     known = {id(p) for p in shifts}
     others = [p for p in net.parameters() if p.requires_grad and id(p) not in known]
     groups = [{"params": some, "lr": lr, "weight_decay": decay / lr}

@@ -146,7 +146,7 @@ def test_given_splits_are_kept(tmp_path, parts, expected):
     (("old", "old", "old"), {"train": 8, "val": 2, "test": 2}),
     (("train", "val", "test"), {"train": 4, "val": 4, "test": 4}),
     (("train/old", "train", "test"), {"train": 7, "val": 1, "test": 4})])
-def test_pictures_without_classes(tmp_path, place, parts):
+def test_pictures_without_classes(tmp_path, monkeypatch, place, parts):
     folder = tmp_path / "mine"
     for i in range(12):
         home = folder / place[i // 4]
@@ -165,6 +165,8 @@ def test_pictures_without_classes(tmp_path, place, parts):
     for name, x in found.items():
         number = int(name.rpartition("/")[2].removesuffix(".png"))
         assert (x.transpose(1, 2, 0) == noise(number)).all()
+    monkeypatch.chdir(folder)
+    assert load(".", labelled=False).train.classes == splits.train.classes
     packed = load(pack(folder, tmp_path / "mine.zip"), labelled=False)
     assert packed.counts() == parts and set(packed.train.names) == set(splits.train.names)
 

@@ -268,8 +268,8 @@ def test_classes_of_the_data_play_no_part():
 
 
 def test_pictures_need_no_class_folders(tmp_path):
+    (tmp_path / "mine").mkdir()
     for i in range(12):
-        (tmp_path / "mine").mkdir(exist_ok=True)
         (tmp_path / "mine" / f"{i}.png").write_bytes(png(noise(i)))
     run = fit(WORDS.replace("conv1k", "conv3k"), tmp_path / "mine", task="reconstruction", epochs=1,
               progress=False, out=tmp_path / "run")

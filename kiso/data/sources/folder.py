@@ -120,7 +120,8 @@ def _of_one_class(tree: _Tree, names: list[str]) -> list[tuple[str, str]]:
     """(part, class) of every picture where there are no classes."""
     inside = [PurePosixPath(name).relative_to(_top(tree, names)) for name in names]
     parts = _in_parts([name.parent for name in inside]) and all(len(n.parts) > 1 for n in inside)
-    return [(_PARTS[name.parts[0].lower()] if parts else "all", tree.path.name) for name in inside]
+    home = tree.path.resolve().name  # of "." too
+    return [(_PARTS[name.parts[0].lower()] if parts else "all", home) for name in inside]
 
 
 def _labels(tree: _Tree, read: Pictures) -> list[tuple[str, str]]:
